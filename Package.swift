@@ -1,0 +1,135 @@
+// swift-tools-version: 6.2
+// Slipway: Debian-based live systems that save and restore disks unattended.
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import PackageDescription
+
+let swiftSettings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableExperimentalFeature("Lifetimes"),
+]
+
+let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let subprocess: Target.Dependency = .product(name: "Subprocess", package: "swift-subprocess")
+let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
+let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
+
+/// One of our own libraries; its tests live in `Tests/<name>Tests`.
+func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
+}
+
+func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .executableTarget(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
+  .testTarget(
+    name: name, dependencies: dependencies, resources: resources, swiftSettings: swiftSettings)
+}
+
+/// A C library of the system, taken from Debian's -dev package.
+func library(_ name: String, pkgConfig: String, debian: String) -> Target {
+  .systemLibrary(
+    name: name, path: "Sources/CLibraries/\(name)", pkgConfig: pkgConfig, providers: [.apt([debian])])
+}
+
+let package = Package(
+  name: "slipway",
+  products: [
+    .executable(name: "slipway", targets: ["slipway"]),
+    .executable(name: "reimage", targets: ["reimage"]),
+    .executable(name: "livejob", targets: ["livejob"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-system", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.0.0"),
+    .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.0", traits: []),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
+  ],
+  targets: [
+    // Programs.
+    program("slipway", ["LiveImage", "Recipe", "VirtualMachine", "Commands", "Reporting", arguments, system, logging]),
+    program("reimage", ["Imaging", "Reporting", "Commands", arguments, system, logging]),
+    program("livejob", ["JobRunner", "Reporting", "Commands", arguments, system, logging]),
+
+    // The build pipeline.
+    module(
+      "LiveImage",
+      ["Pipelines", "Recipe", "ISOImage", "Squashfs", "TarStream", "Commands", "Reporting", "Bytes", crypto, system]),
+    module("Recipe", ["Reporting", yams, system]),
+    module("ISOImage", ["CIsofs", "Bytes", "Reporting", system]),
+    module("Squashfs", ["CSquashfs", "Reporting", system]),
+    module("TarStream", ["CArchive", "Reporting", system]),
+    module("VirtualMachine", ["Commands", "Reporting", system]),
+
+    // The live system.
+    module("JobRunner", ["Commands", "Reporting", system, logging]),
+
+    // Imaging.
+    module(
+      "Imaging",
+      [
+        "Pipelines", "ImageStore", "PartcloneStream", "Volumes", "FileSystems", "Compression", "BlockIO", "Bytes",
+        "Commands", "Reporting", system, logging,
+      ]),
+    module("ImageStore", ["Pipelines", "PartcloneStream", "Volumes", "Compression", "Bytes", "Reporting", system]),
+    module("PartcloneStream", ["Bytes", "Reporting"]),
+    module("Volumes", ["BlockIO", "Bytes", "Reporting", system]),
+    module("FileSystems", ["BlockIO", "Bytes", "Reporting"]),
+    module("Compression", ["Pipelines", "CZstd", "CZlib", "CDeflate", "Bytes", "Reporting"]),
+    module("BlockIO", ["CLinux", "Bytes", "Reporting", system]),
+
+    // Foundations.
+    module("Commands", ["Reporting", subprocess, system, logging]),
+    module("Pipelines", []),
+    module("Bytes", ["CDeflate", "Reporting"]),
+    module("Reporting", [logging, system]),
+
+    // C libraries: one thin module each, used by one Swift module only.
+    .target(name: "CLinux", path: "Sources/CLibraries/CLinux"),
+    .target(name: "CIsofs", dependencies: ["CIsofsLibrary"], path: "Sources/CLibraries/CIsofs"),
+    .target(name: "CSquashfs", dependencies: ["CSquashfsLibrary"], path: "Sources/CLibraries/CSquashfs"),
+    library("CIsofsLibrary", pkgConfig: "libisofs-1", debian: "libisofs-dev"),
+    library("CSquashfsLibrary", pkgConfig: "libsquashfs1", debian: "libsquashfs-dev"),
+    library("CArchive", pkgConfig: "libarchive", debian: "libarchive-dev"),
+    library("CZstd", pkgConfig: "libzstd", debian: "libzstd-dev"),
+    library("CZlib", pkgConfig: "zlib", debian: "zlib1g-dev"),
+    library("CDeflate", pkgConfig: "libdeflate", debian: "libdeflate-dev"),
+
+    // Unit tests: seconds, no root.
+    tests("BytesTests", ["Bytes"]),
+    tests("ReportingTests", ["Reporting"]),
+    tests("CompressionTests", ["Compression"]),
+    tests("FileSystemsTests", ["FileSystems", "BlockIO", "Bytes", "TestSupport"]),
+    tests("VolumesTests", ["Volumes", "BlockIO", "Bytes", "TestSupport"]),
+    tests("PartcloneStreamTests", ["PartcloneStream", "Bytes", "TestSupport"]),
+    tests("ImageStoreTests", ["ImageStore", "TestSupport", system]),
+    tests("ImagingTests", ["Imaging", "ImageStore", "TestSupport", "BlockIO", "Volumes", system]),
+    tests("RecipeTests", ["Recipe", "TestSupport", system]),
+    tests("SquashfsTests", ["Squashfs", "TarStream", "TestSupport", system]),
+    tests("ISOImageTests", ["ISOImage", "TestSupport", system]),
+    tests("LiveImageTests", ["LiveImage", "Recipe", "TestSupport", system]),
+    tests("JobRunnerTests", ["JobRunner", "TestSupport", system]),
+    tests("VirtualMachineTests", ["VirtualMachine", "TestSupport", system]),
+    // Real mkfs tools, loop devices, the real partclone: root.
+    tests(
+      "DeviceTests",
+      [
+        "Imaging", "ImageStore", "FileSystems", "Volumes", "PartcloneStream", "BlockIO", "Bytes", "Commands",
+        "TestSupport", system,
+      ]),
+    // Boots what we built in QEMU.
+    tests("GuestTests", ["VirtualMachine", "Commands", "TestSupport", system]),
+    .target(
+      name: "TestSupport", dependencies: ["Commands", "BlockIO", "Bytes", "Reporting", system],
+      path: "Tests/TestSupport", swiftSettings: swiftSettings),
+  ]
+)

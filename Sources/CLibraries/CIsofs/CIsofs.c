@@ -1,0 +1,1 @@
+#include "CIsofs.h"
