@@ -24,8 +24,20 @@ func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
   .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
 }
 
+/// A program for the builder's machine.
 func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
   .executableTarget(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
+}
+
+/// A program that also runs in the live system, which has no Swift runtime: it is linked in. The compiler's link hints
+/// are those of the shared runtime, so the two static libraries below Foundation have to be named.
+func liveProgram(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .executableTarget(
+    name: name, dependencies: dependencies, swiftSettings: swiftSettings,
+    linkerSettings: [
+      .unsafeFlags(["-static-stdlib", "-use-ld=lld"]), .linkedLibrary("_FoundationCollections"),
+      .linkedLibrary("_FoundationCShims"),
+    ])
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
@@ -57,8 +69,8 @@ let package = Package(
   targets: [
     // Programs.
     program("slipway", ["LiveImage", "Recipe", "VirtualMachine", "Commands", "Reporting", arguments, system, logging]),
-    program("reimage", ["Imaging", "Reporting", "Commands", arguments, system, logging]),
-    program("livejob", ["JobRunner", "Reporting", "Commands", arguments, system, logging]),
+    liveProgram("reimage", ["Imaging", "Reporting", "Commands", arguments, system, logging]),
+    liveProgram("livejob", ["JobRunner", "Reporting", "Commands", arguments, system, logging]),
 
     // The build pipeline.
     module(
@@ -68,7 +80,7 @@ let package = Package(
     module("ISOImage", ["CIsofs", "Bytes", "Reporting", system]),
     module("Squashfs", ["CSquashfs", "Reporting", system]),
     module("TarStream", ["CArchive", "Reporting", system]),
-    module("VirtualMachine", ["Commands", "Reporting", system]),
+    module("VirtualMachine", ["Commands", "Pipelines", "Reporting", system, logging]),
 
     // The live system.
     module("JobRunner", ["Commands", "Reporting", system, logging]),

@@ -1,0 +1,74 @@
+# Slipway's tasks. `make demo` does the main job once; `make test` passes the tests.
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+SHELL := /bin/bash
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+SWIFT_BUILD := swift build -c release
+SWIFT_TEST := swift test -c release --no-parallel
+
+# What compiling needs.
+BUILD_PACKAGES := pkg-config libarchive-dev libsquashfs-dev libisofs-dev libburn-dev libzstd-dev zlib1g-dev libdeflate-dev
+# What `slipway build` and `slipway boot` run.
+RUN_PACKAGES := mmdebstrap uidmap debian-archive-keyring qemu-system-x86 ovmf seabios ipxe-qemu
+# What reimage runs to grow file systems, and to make boot entries.
+IMAGING_PACKAGES := e2fsprogs ntfs-3g xfsprogs btrfs-progs dosfstools fatresize efibootmgr fdisk
+# What the demo makes its disk with, and compares it with.
+DEMO_PACKAGES := grub-pc-bin grub-efi-amd64-bin grub-common mtools attr udev python3 mount
+# Tests only: the real tools that ours are compared with.
+TEST_PACKAGES := partclone gdisk parted xorriso squashfs-tools squashfs-tools-ng isolinux syslinux-common shim-signed \
+	grub-efi-amd64-signed zstd pigz gzip qemu-utils busybox-static cpio python3-jsonschema
+
+.PHONY: all build demo test test-unit test-device test-guest bench format lint clean deps-build deps-demo deps-test
+
+all: build
+
+define install
+	@missing=$$(dpkg-query -W -f='$${Package} $${Status}\n' $(1) 2>/dev/null | awk '/ok installed/ {print $$1}' \
+	  | sort > .have.$$$$; printf '%s\n' $(1) | sort | comm -23 - .have.$$$$; rm -f .have.$$$$); \
+	if [ -n "$$missing" ]; then \
+	  echo "installing from Debian:" $$missing; \
+	  $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y -qq --no-install-recommends $$missing > /dev/null; \
+	fi
+endef
+
+deps-build:
+	$(call install,$(BUILD_PACKAGES))
+
+deps-demo: deps-build
+	$(call install,$(RUN_PACKAGES) $(IMAGING_PACKAGES) $(DEMO_PACKAGES))
+
+deps-test: deps-demo
+	$(call install,$(TEST_PACKAGES))
+
+build: deps-build
+	$(SWIFT_BUILD)
+
+demo: deps-demo build
+	$(SUDO) env PATH="$$PATH" Demo/demo.sh
+
+test: deps-test build test-unit test-device test-guest
+
+# Seconds, no root.
+test-unit:
+	$(SWIFT_TEST) --skip DeviceTests --skip GuestTests
+
+# Loop devices, the real mkfs tools and partclone; root.
+test-device:
+	$(SUDO) env PATH="$$PATH" $(SWIFT_TEST) --filter DeviceTests
+
+# Boots what was built in QEMU; root.
+test-guest:
+	$(SUDO) env PATH="$$PATH" $(SWIFT_TEST) --filter GuestTests
+
+bench: deps-test build
+	$(SUDO) env PATH="$$PATH" Benchmarks/run.sh
+
+format:
+	swift format --in-place --recursive Package.swift Sources Tests Benchmarks
+
+lint:
+	swift format lint --strict --recursive Package.swift Sources Tests Benchmarks
+
+clean:
+	rm -rf .build out
