@@ -14,6 +14,8 @@ public protocol BlockDevice: Sendable {
 
   /// Fills all of `buffer` with the bytes from `offset` on.
   func read(at offset: UInt64, into buffer: inout MutableRawSpan) throws(DeviceError)
+  /// Says that a range will be read soon, so that the device can fetch it while other things are done.
+  func willRead(at offset: UInt64, count: UInt64)
 }
 
 /// A block device that can be changed.
@@ -27,6 +29,8 @@ public protocol WritableBlockDevice: BlockDevice {
 }
 
 extension BlockDevice {
+  public func willRead(at offset: UInt64, count: UInt64) {}
+
   /// A copy of `count` bytes from `offset` on; for headers, not for hot loops.
   public func read(at offset: UInt64, count: Int) throws(DeviceError) -> [UInt8] {
     try checkRange(offset, UInt64(count))

@@ -22,6 +22,11 @@ public struct DeviceSlice<Base: BlockDevice>: BlockDevice {
     try checkRange(offset, UInt64(buffer.byteCount))
     try base.read(at: start + offset, into: &buffer)
   }
+
+  public func willRead(at offset: UInt64, count: UInt64) {
+    guard offset < byteCount else { return }
+    base.willRead(at: start + offset, count: min(count, byteCount - offset))
+  }
 }
 
 extension DeviceSlice: WritableBlockDevice where Base: WritableBlockDevice {

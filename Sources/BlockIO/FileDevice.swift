@@ -79,6 +79,12 @@ public final class FileDevice: WritableBlockDevice {
     guard code == 0 else { throw .cannotRead(device: name, offset: offset, count: UInt64(count), errno: code) }
   }
 
+  public func willRead(at offset: UInt64, count: UInt64) {
+    // Only advice: nothing is lost when the kernel does not take it.
+    _ = posix_fadvise(
+      descriptor.rawValue, off_t(clamping: offset), off_t(clamping: count), Int32(POSIX_FADV_WILLNEED))
+  }
+
   public func write(_ bytes: RawSpan, at offset: UInt64) throws(DeviceError) {
     let count = bytes.byteCount
     try checkRange(offset, UInt64(count))
@@ -114,6 +120,12 @@ public final class FileDevice: WritableBlockDevice {
 
   public func synchronize() throws(DeviceError) {
     guard fsync(descriptor.rawValue) == 0 else { throw .cannotSynchronize(device: name, errno: errno) }
+  }
+
+  /// Makes later reads come from the medium: a disk and its partitions are cached apart, so what was written to one is
+  /// not always seen in the other. Does nothing for a regular file, or without the right to do it.
+  public func dropCaches() {
+    if isBlockDevice { _ = slipway_block_device_flush_buffers(descriptor.rawValue) }
   }
 
   /// Makes the kernel read the partition table anew.

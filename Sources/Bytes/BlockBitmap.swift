@@ -47,6 +47,20 @@ public struct BlockBitmap: Sendable, Equatable {
   /// How many blocks are used.
   public var usedCount: Int { words.reduce(0) { $0 + $1.nonzeroBitCount } }
 
+  /// How many blocks of a range are used; what lies outside the map is not counted.
+  public func usedCount(in range: Range<Int>) -> Int {
+    let range = range.clamped(to: 0..<count)
+    guard !range.isEmpty else { return 0 }
+    let first = range.lowerBound >> 6
+    let last = (range.upperBound - 1) >> 6
+    let head = UInt64.max << UInt64(range.lowerBound & 63)
+    let tail = UInt64.max >> UInt64(63 - ((range.upperBound - 1) & 63))
+    if first == last { return (words[first] & head & tail).nonzeroBitCount }
+    var used = (words[first] & head).nonzeroBitCount + (words[last] & tail).nonzeroBitCount
+    for index in (first + 1)..<last { used += words[index].nonzeroBitCount }
+    return used
+  }
+
   /// Marks a range of blocks; what lies outside the map is ignored.
   public mutating func set(_ range: Range<Int>, used: Bool = true) {
     let range = range.clamped(to: 0..<count)
@@ -62,6 +76,35 @@ public struct BlockBitmap: Sendable, Equatable {
     apply(head, to: first, used: used)
     for index in (first + 1)..<last { words[index] = used ? .max : 0 }
     apply(tail, to: last, used: used)
+  }
+
+  /// Marks the blocks from `block` on whose bits are set in a map kept on disk (least significant bit first), a word
+  /// at a time; blocks that were marked stay so, and what lies outside this map is ignored.
+  /// - Throws: ``OutOfBounds`` when there are fewer bytes than `count` bits need.
+  public mutating func formUnion(
+    at block: Int, count: Int, leastSignificantBitFirst bytes: RawSpan
+  ) throws(OutOfBounds) {
+    precondition(block >= 0 && count >= 0, "blocks outside the bitmap")
+    let bytes = try bytes.slice(0, count / 8 + (count & 7 == 0 ? 0 : 1))
+    let count = min(count, self.count - block)
+    var done = 0
+    while done < count {
+      let bits = min(64, count - done)
+      var word: UInt64 = 0
+      if bytes.byteCount - done / 8 >= 8 {
+        word = UInt64(littleEndian: bytes.unsafeLoadUnaligned(fromByteOffset: done / 8, as: UInt64.self))
+      } else {
+        for offset in 0..<(bytes.byteCount - done / 8) {
+          word |= UInt64(bytes.unsafeLoad(fromByteOffset: done / 8 + offset, as: UInt8.self)) << UInt64(offset * 8)
+        }
+      }
+      word &= UInt64.max >> UInt64(64 - bits)
+      let shift = UInt64((block + done) & 63)
+      let index = (block + done) >> 6
+      words[index] |= word << shift
+      if shift != 0, word >> (64 - shift) != 0 { words[index + 1] |= word >> (64 - shift) }
+      done += 64
+    }
   }
 
   /// Marks all blocks that a map of the same size marks.
@@ -89,6 +132,19 @@ public struct BlockBitmap: Sendable, Equatable {
   public func leastSignificantBitFirstBytes() -> [UInt8] {
     let littleEndian = words.map(\.littleEndian)
     return littleEndian.withUnsafeBytes { [UInt8]($0.prefix((count + 7) / 8)) }
+  }
+
+  /// Copies part of what ``leastSignificantBitFirstBytes()`` gives: as many bytes from byte `first` on as `target`
+  /// holds, all of which the map must have.
+  public func copyLeastSignificantBitFirst(from first: Int, into target: inout MutableRawSpan) {
+    let size = target.byteCount
+    precondition(first >= 0 && size <= (count + 7) / 8 - first, "bytes outside the bitmap")
+    target.withUnsafeMutableBytes { target in
+      for offset in 0..<size {
+        let byte = first + offset
+        target[offset] = UInt8(truncatingIfNeeded: words[byte >> 3] >> UInt64((byte & 7) * 8))
+      }
+    }
   }
 
   /// The same usage in blocks `factor` times smaller.

@@ -4,7 +4,7 @@
 public import Reporting
 
 /// A read that would leave the bytes at hand: the structure is cut short or lies about its size.
-public struct OutOfBounds: Failure {
+public struct OutOfBounds: Failure, Equatable {
   /// Where the read would have begun, in bytes.
   public let offset: Int
   /// How many bytes it wanted.

@@ -5,7 +5,9 @@ public import BlockIO
 /// Finds out what a volume holds.
 public enum FileSystems {
   /// The readers, in the order of probing: the more telling signatures first.
-  private static let readers: [any FileSystemReader.Type] = []
+  private static let readers: [any FileSystemReader.Type] = [
+    Ext.self, XFS.self, Btrfs.self, NTFS.self, FAT.self, Swap.self,
+  ]
 
   /// What the volume holds, or nil when no known signature is there.
   /// - Throws: ``FileSystemError/damaged(volume:kind:detail:)`` for a superblock that contradicts itself, `DeviceError`.

@@ -16,10 +16,17 @@ public final class ProgressMeter: Sendable {
 
   private let completedBytes = Atomic<UInt64>(0)
   private let totalBytes: Atomic<UInt64>
+  private let currentDetail = Mutex<String?>(nil)
 
   public init(title: String, total: UInt64? = nil) {
     self.title = title
     totalBytes = Atomic(total ?? .max)
+  }
+
+  /// What is being done just now, where bytes alone don't tell.
+  public var detail: String? {
+    get { currentDetail.withLock { $0 } }
+    set { currentDetail.withLock { $0 = newValue } }
   }
 
   /// Counts `bytes` more as done.

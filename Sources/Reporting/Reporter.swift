@@ -180,7 +180,7 @@ enum ProgressText {
     } else if meter.completed > 0 {
       parts.append(Quantity.bytes(meter.completed))
     } else {
-      return "working"
+      return meter.detail ?? "working"
     }
     if let speed = rate.bytesPerSecond, speed >= 1 {
       parts.append("\(Quantity.bytes(UInt64(speed)))/s")

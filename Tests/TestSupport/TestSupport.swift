@@ -19,6 +19,12 @@ public func withTemporaryDirectory<Value>(_ body: (FilePath) async throws -> Val
 /// Runs a real tool that must succeed, and returns what it printed.
 @discardableResult
 public func tool(_ program: String, _ arguments: String..., input: String = "") async throws -> String {
+  try await tool(program, arguments, input: input)
+}
+
+/// Runs a real tool that must succeed, and returns what it printed.
+@discardableResult
+public func tool(_ program: String, _ arguments: [String], input: String = "") async throws -> String {
   try await CommandRunner(logger: Logger(label: "test")).run(
     Command(program, arguments, environment: ["LC_ALL": "C", "PATH": toolPath]), input: input)
 }

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import Commands
+import Glibc
+import SystemPackage
+
+/// What mmdebstrap is asked for, and what its messages mean.
+struct Bootstrap: Sendable, Equatable {
+  var suite: String
+  /// Nil for mmdebstrap's own default.
+  var mirror: String?
+  var components: [String]
+  var packages: [String]
+  /// A locale to generate besides C.UTF-8, such as `de_DE.UTF-8`.
+  var locale: String?
+  /// Executables run in the new root, in this order.
+  var buildHooks: [FilePath]
+  /// Seconds since 1970 that nothing in the result is newer than.
+  var modificationTime: UInt32
+
+  /// Where the boot files lie in the tar stream; they are taken out of it.
+  static let bootFolder = "slipway-boot"
+  /// Debian packages whose files start the medium. They are unpacked, not installed: the live system doesn't need them.
+  static let bootPackages = [
+    "isolinux", "syslinux-common", "shim-signed", "shim-helpers-amd64-signed", "grub-efi-amd64-signed",
+  ]
+
+  enum Mode: String, Sendable {
+    case root
+    case unshare
+  }
+
+  /// Root makes the system as root; anybody else needs user namespaces.
+  static var mode: Mode { geteuid() == 0 ? .root : .unshare }
+
+  /// The mmdebstrap command that writes the system to its standard output as a tar.
+  func command(mode: Mode) -> Command {
+    var arguments = [
+      "--mode=\(mode.rawValue)", "--variant=minbase", "--format=tar",
+      "--components=\(components.joined(separator: ","))",
+      "--include=\(packages.joined(separator: ","))",
+      // Documentation is of no use on a medium that runs unattended.
+      "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/info/*",
+      "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+    ]
+    if let locale {
+      arguments.append(
+        "--customize-hook=echo '\(locale) UTF-8' > \"$1/etc/locale.gen\" && chroot \"$1\" locale-gen")
+    }
+    for hook in buildHooks {
+      arguments.append(
+        "--customize-hook=install -m 755 \(Self.shellQuoted(hook.string)) \"$1/slipway-hook\" && "
+          + "{ chroot \"$1\" /slipway-hook || { echo \(Self.hookFailure)\(Self.shellQuoted(hook.string)) >&2; exit 1; }; } && "
+          + "rm \"$1/slipway-hook\"")
+    }
+    arguments.append("--customize-hook=\(Self.unpackBootFiles)")
+    arguments += [suite, "-"]
+    if let mirror { arguments.append(mirror) }
+    return Command(
+      "mmdebstrap", arguments,
+      environment: ["SOURCE_DATE_EPOCH": "\(modificationTime)", "LC_ALL": "C.UTF-8", "TZ": "UTC"])
+  }
+
+  /// The package files come through the new system's apt, so that its keys and mirror vouch for them.
+  private static let unpackBootFiles = """
+    mkdir -p "$1/\(bootFolder)" && chmod 755 "$1/\(bootFolder)" && chroot "$1" sh -ec '
+    cd /\(bootFolder)
+    apt-get -qq -o APT::Sandbox::User=root download \(bootPackages.joined(separator: " "))
+    for package in *.deb; do dpkg-deb -x "$package" .; rm "$package"; done'
+    """
+
+  private static let hookFailure = "slipway: build hook failed: "
+
+  private static func shellQuoted(_ text: String) -> String {
+    "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
+  }
+
+  /// Turns mmdebstrap's last words into what the person can change.
+  func error(status: Int32, messages: String) -> BuildError {
+    let lines = messages.split(whereSeparator: \.isNewline).map(String.init)
+    let detail = lines.suffix(20).joined(separator: "\n")
+    if let line = lines.first(where: { $0.hasPrefix(Self.hookFailure) }) {
+      return .buildHookFailed(hook: String(line.dropFirst(Self.hookFailure.count)), detail: detail)
+    }
+    let missing = lines.compactMap { line -> String? in
+      guard let range = line.firstRange(of: "Unable to locate package ") else { return nil }
+      return String(line[range.upperBound...])
+    }
+    if !missing.isEmpty { return .unknownPackages(names: missing, suite: suite) }
+    // apt's words for a package that is named by others but that the archive doesn't have.
+    let virtual = lines.compactMap { line -> String? in
+      guard line.hasPrefix("E: Package '"), line.hasSuffix("' has no installation candidate") else { return nil }
+      return String(line.dropFirst("E: Package '".count).dropLast("' has no installation candidate".count))
+    }
+    if !virtual.isEmpty { return .unknownPackages(names: virtual, suite: suite) }
+    let network = [
+      "Could not resolve", "Temporary failure resolving", "Could not connect", "Failed to fetch", "Connection refused",
+      "does not have a Release file", "Connection timed out",
+    ]
+    if let line = lines.first(where: { line in network.contains { line.contains($0) } }) {
+      return .mirrorUnreachable(mirror: mirror ?? "(mmdebstrap's default)", detail: line)
+    }
+    let namespace = ["unshare", "newuidmap", "newgidmap", "/etc/subuid", "/etc/subgid", "user namespace"]
+    if let line = lines.first(where: { line in line.hasPrefix("E: ") && namespace.contains { line.contains($0) } }) {
+      return .cannotBootstrap(cause: line)
+    }
+    return .bootstrapFailed(status: status, detail: detail)
+  }
+}
