@@ -40,6 +40,11 @@ func liveProgram(_ name: String, _ dependencies: [Target.Dependency]) -> Target 
     ])
 }
 
+func benchmark(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .executableTarget(
+    name: name, dependencies: dependencies, path: "Benchmarks/Sources/\(name)", swiftSettings: swiftSettings)
+}
+
 func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
   .testTarget(
     name: name, dependencies: dependencies, resources: resources, swiftSettings: swiftSettings)
@@ -69,7 +74,9 @@ let package = Package(
   targets: [
     // Programs.
     program("slipway", ["LiveImage", "Recipe", "VirtualMachine", "Commands", "Reporting", arguments, system, logging]),
-    liveProgram("reimage", ["Imaging", "Reporting", "Commands", arguments, system, logging]),
+    liveProgram(
+      "reimage",
+      ["Imaging", "ImageStore", "Volumes", "Compression", "Reporting", "Commands", arguments, system, logging]),
     liveProgram("livejob", ["JobRunner", "Reporting", "Commands", arguments, system, logging]),
 
     // The build pipeline.
@@ -119,28 +126,40 @@ let package = Package(
     // Unit tests: seconds, no root.
     tests("BytesTests", ["Bytes"]),
     tests("ReportingTests", ["Reporting"]),
-    tests("CompressionTests", ["Compression"]),
+    tests("PipelinesTests", ["Pipelines"]),
+    tests("CommandsTests", ["Commands", "Reporting", system, logging]),
+    tests("CompressionTests", ["Compression", "Bytes", "TestSupport", system]),
     tests("FileSystemsTests", ["FileSystems", "BlockIO", "Bytes", "TestSupport", system]),
-    tests("VolumesTests", ["Volumes", "BlockIO", "Bytes", "TestSupport"]),
-    tests("PartcloneStreamTests", ["PartcloneStream", "Bytes", "TestSupport"]),
-    tests("ImageStoreTests", ["ImageStore", "TestSupport", system]),
-    tests("ImagingTests", ["Imaging", "ImageStore", "TestSupport", "BlockIO", "Volumes", system]),
-    tests("RecipeTests", ["Recipe", "TestSupport", system]),
+    tests("VolumesTests", ["Volumes", "BlockIO", "Bytes", "Reporting", "TestSupport", system]),
+    tests("PartcloneStreamTests", ["PartcloneStream", "Bytes"]),
+    tests("ImageStoreTests", ["ImageStore", "Volumes", "TestSupport", system]),
+    tests(
+      "ImagingTests",
+      [
+        "Imaging", "ImageStore", "PartcloneStream", "Volumes", "FileSystems", "Compression", "BlockIO", "Bytes",
+        "Commands", "Reporting", "TestSupport", system, logging,
+      ]),
+    tests("RecipeTests", ["Recipe", "Reporting", "TestSupport", system]),
     tests("SquashfsTests", ["Squashfs", "TarStream", "TestSupport", system]),
     tests("ISOImageTests", ["ISOImage", "Bytes", "Reporting", "TestSupport", system]),
-    tests("LiveImageTests", ["LiveImage", "Recipe", "TestSupport", system]),
+    tests(
+      "LiveImageTests",
+      ["LiveImage", "Recipe", "Squashfs", "TarStream", "Commands", "Reporting", "TestSupport", system, logging]),
     tests("JobRunnerTests", ["JobRunner", "Commands", "Reporting", "TestSupport", system, logging]),
-    tests("VirtualMachineTests", ["VirtualMachine", "TestSupport", system]),
+    tests("VirtualMachineTests", ["VirtualMachine", "Reporting", "TestSupport", system]),
     // Real mkfs tools, loop devices, the real partclone: root.
     tests(
       "DeviceTests",
       [
-        "JobRunner", "Compression", "Reporting", "Squashfs", "TarStream", logging,
-        "Imaging", "ImageStore", "FileSystems", "Volumes", "PartcloneStream", "BlockIO", "Bytes", "Commands",
-        "TestSupport", system,
+        "Imaging", "ImageStore", "PartcloneStream", "Volumes", "FileSystems", "Compression", "BlockIO", "Bytes",
+        "JobRunner", "Commands", "Reporting", "TestSupport", system, logging,
       ]),
     // Boots what we built in QEMU.
     tests("GuestTests", ["VirtualMachine", "Commands", "TestSupport", system]),
+    // What the benchmarks run on our side of a comparison.
+    benchmark("bench-squashfs", ["LiveImage", "Squashfs", "TarStream", system]),
+    benchmark("bench-iso", ["ISOImage", system]),
+    benchmark("bench-imaging", ["Imaging", "FileSystems", "Compression", "BlockIO", "Bytes", system]),
     .target(
       name: "TestSupport", dependencies: ["Commands", "BlockIO", "Bytes", "Reporting", system],
       path: "Tests/TestSupport", swiftSettings: swiftSettings),

@@ -19,7 +19,7 @@ fail() { echo "differs: $*" >&2; exit 1; }
 for side in source restored; do
   file=$1; [ $side = source ] || file=$2
   # A larger target has more usable sectors and a larger last partition; all else must be the same.
-  sfdisk -d "$file" | sed -e "s|$file||" -e '/^device:/d' -e '/^last-lba:/d' > "$work/$side.table"
+  sfdisk -d "$file" 2> /dev/null | sed -e "s|$file||" -e '/^device:/d' -e '/^last-lba:/d' > "$work/$side.table"
   dd if="$file" bs=440 count=1 status=none of="$work/$side.code"
   : > "$work/$side.list"
   mkdir "$work/$side.mnt"
@@ -41,13 +41,13 @@ for side in source restored; do
         umount "$work/$side.mnt" ;;
       vfat)
         rm -rf "$work/$side.fat"; mkdir "$work/$side.fat"
-        mcopy -s -p -m -i "$device" ::/ "$work/$side.fat/"
+        mcopy -s -p -m -i "$file@@$((start * 512))" ::/ "$work/$side.fat/"
         (cd "$work/$side.fat" && find . -type f -print0 | sort -z | xargs -0 -r sha256sum) >> "$work/$side.list" ;;
       swap) ;;
       *) # Boot partitions and unknown contents must be equal to the last byte.
         sha256sum < "$device" >> "$work/$side.list" ;;
     esac
-  done < <(sfdisk -d "$file" | sed -n 's/.*start= *\([0-9]*\), size= *\([0-9]*\),.*/\1 \2/p')
+  done < <(sfdisk -d "$file" 2> /dev/null | sed -n 's/.*start= *\([0-9]*\), size= *\([0-9]*\),.*/\1 \2/p')
 done
 
 last() { tail -n 1 "$work/$1.table" | sed 's/size= *[0-9]*, //'; }

@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 out=${1:-out/demo}
-bin=$(swift build -c release --show-bin-path)
+bin=.build/release
 proved=()
 steps=()
 begun=$SECONDS

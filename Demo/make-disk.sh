@@ -36,7 +36,7 @@ starts=() devices=()
 while read -r start size; do
   loop=$(losetup --find --show --offset $((start * 512)) --sizelimit $((size * 512)) "$part")
   loops+=("$loop") starts+=("$start") devices+=("$loop")
-done < <(sfdisk -d "$part" | sed -n 's/.*start= *\([0-9]*\), size= *\([0-9]*\),.*/\1 \2/p')
+done < <(sfdisk -d "$part" 2> /dev/null | sed -n 's/.*start= *\([0-9]*\), size= *\([0-9]*\),.*/\1 \2/p')
 boot=${devices[0]} esp=${devices[1]} swap=${devices[2]} linux=${devices[3]}
 
 mkfs.vfat -F 32 -n ESP "$esp" > /dev/null
@@ -83,7 +83,7 @@ cat > "$root/boot/grub/grub.cfg" <<GRUB
 serial --unit=0 --speed=115200
 terminal_input serial console
 terminal_output serial console
-linux /boot/$kernel root=UUID=$(uuid "$linux") ro console=tty0 console=ttyS0,115200 panic=10
+linux /boot/$kernel root=UUID=$(uuid "$linux") ro console=tty0 console=ttyS0,115200 quiet panic=10
 initrd /boot/initrd.img-${kernel#vmlinuz-}
 boot
 GRUB
@@ -94,8 +94,8 @@ configfile \$prefix/grub.cfg
 GRUB
 modules="part_gpt ext2 search search_fs_uuid configfile normal linux serial terminal boot echo"
 grub-mkimage -O x86_64-efi -c "$work/early.cfg" -p /boot/grub -o "$work/BOOTX64.EFI" $modules efi_gop
-mmd -i "$esp" ::/EFI ::/EFI/BOOT
-mcopy -i "$esp" "$work/BOOTX64.EFI" ::/EFI/BOOT/BOOTX64.EFI
+mmd -i "$part@@$((starts[1] * 512))" ::/EFI ::/EFI/BOOT
+mcopy -i "$part@@$((starts[1] * 512))" "$work/BOOTX64.EFI" ::/EFI/BOOT/BOOTX64.EFI
 
 # What grub-bios-setup does, without a device it could probe: core.img into the BIOS boot partition, its position
 # into boot.img (a 64-bit sector at 0x5C) and the rest of it into its own block list (at 0x1F4 of its first sector).

@@ -1,7 +1,6 @@
 // Compression: streams compressed and decompressed in parallel frames, in a form the stock tools read and write.
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-
 /// How a stream is compressed.
 public enum Codec: String, Sendable, CaseIterable {
   /// Zstandard frames (RFC 8878).

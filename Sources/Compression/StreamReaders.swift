@@ -33,7 +33,8 @@ final class ZstdStreamReader: PieceReader, @unchecked Sendable {
           isInsideFrame = !endsFrame
         case .failure(let code, let name):
           switch code {
-          case ZSTD_error_prefix_unknown where !isInsideFrame: throw CompressionError.trailingGarbage(place: input.place)
+          case ZSTD_error_prefix_unknown where !isInsideFrame:
+            throw CompressionError.trailingGarbage(place: input.place)
           case ZSTD_error_frameParameter_windowTooLarge: throw CompressionError.windowTooLarge(place: input.place)
           case ZSTD_error_memory_allocation: throw CompressionError.library(detail: name)
           default: throw CompressionError.damaged(place: input.place, detail: name)

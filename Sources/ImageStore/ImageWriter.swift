@@ -22,7 +22,7 @@ public final class ImageWriter: Sendable {
   /// - Parameters:
   ///   - repository: an existing folder.
   ///   - name: of the image: one path component without blanks.
-  ///   - replacesExisting: whether a complete image of this name may be replaced; it stays until the new one is complete.
+  ///   - replacesExisting: whether a complete image of this name may be replaced, once the new one is complete.
   /// - Throws: ``ImageError``.
   public init(repository: FilePath, name: String, replacesExisting: Bool = false) throws(ImageError) {
     try Self.check(name: name)

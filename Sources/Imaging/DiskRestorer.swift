@@ -27,8 +27,8 @@ public struct RestoreReport: Sendable, Equatable, Encodable {
 
 /// Carries out a ``RestorePlan``.
 ///
-/// Boot code is written last: a disk whose restore was interrupted doesn't start half a system. Restoring again makes it
-/// whole, since nothing that is on the target matters.
+/// Boot code is written last: a disk whose restore was interrupted doesn't start half a system. Restoring again makes
+/// it whole, since nothing that is on the target matters.
 public struct DiskRestorer: Sendable {
   private let plan: RestorePlan
   private let context: ImagingContext
@@ -38,8 +38,8 @@ public struct DiskRestorer: Sendable {
     self.context = context
   }
 
-  /// - Throws: ``ImagingError``, `DeviceError`, `CommandError`, what the engine throws. What was written before an error
-  ///   stays; a target file that was to be created does not.
+  /// - Throws: ``ImagingError``, `DeviceError`, `CommandError`, what the engine throws. What was written before an
+  ///   error stays; a target file that was to be created does not.
   public func restore() async throws -> RestoreReport {
     for warning in plan.warnings { context.reporter.warning(warning) }
     if plan.options.isVerified {
@@ -223,7 +223,7 @@ public struct DiskRestorer: Sendable {
       try await restorer.restore(progress: meter)
     }
     for warning in restored.warnings { context.reporter.warning("\(step.volume.device): \(warning)") }
-    if plan.options.fixesBootSectors, !(try BootSectorFix.apply(to: target, start: step.start)).isEmpty {
+    if !(try BootSectorFix.apply(to: target, start: step.start)).isEmpty {
       context.reporter.note("\(title): its boot sector was put right")
     }
     return restored.deviceBytes

@@ -120,7 +120,7 @@ public struct DiskSaver: Sendable {
   private func writeHiddenData(
     of disk: SourceDisk, _ table: PartitionTable, _ writer: ImageWriter, _ log: JobLog
   ) throws {
-    guard plan.options.savesHiddenData, disk.isWhole,
+    guard disk.isWhole,
       let first = table.partitions.map({ table.byteOffset(of: $0) }).min(), first > 512
     else { return }
     let count = first - 512
@@ -185,7 +185,7 @@ public struct DiskSaver: Sendable {
     }
     log.record(
       "\(volume.device) (\(volume.fileSystem.isEmpty ? "unknown" : volume.fileSystem)): \(saved.deviceBytes) of "
-        + "\(volume.byteCount) bytes read, \(saved.storedBytes) stored in \(files.count) file\(files.count == 1 ? "" : "s")"
+        + "\(volume.byteCount) bytes read, \(saved.storedBytes) stored; files: \(files.count)"
         + (reason.map { "; every byte, because \($0)" } ?? ""))
     if plan.options.isVerified {
       let image = VolumeImage(

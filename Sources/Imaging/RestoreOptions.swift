@@ -26,8 +26,6 @@ public struct RestoreOptions: Sendable {
   public var restoresBootCode = true
   public var restoresExtendedBootCode = true
   public var restoresHiddenData = true
-  /// Whether the boot sectors of FAT and NTFS are put right: where they are on the disk, and NTFS's backup.
-  public var fixesBootSectors = true
 
   public init() {}
 }

@@ -18,8 +18,6 @@ public struct SaveOptions: Sendable {
   public var replacesExisting = false
   /// False to copy every sector of every partition.
   public var isMapped = true
-  /// Whether what lies between the MBR and the first partition is saved.
-  public var savesHiddenData = true
   /// For `Info-saved-by-cmd.txt`.
   public var commandLine = "reimage"
 
@@ -58,8 +56,11 @@ public struct SavePlan: Sendable {
     image = repository.appending(name)
     self.options = options
     var disks: [SourceDisk] = []
-    for source in Self.merged(sources) {
-      let disk = try Self.open(source, taken: disks.map(\.name), isMapped: options.isMapped, isMeasured: isMeasured)
+    let merged = Self.merged(sources)
+    let kernelNames = merged.compactMap { $0.disk?.name }
+    for source in merged {
+      let disk = try Self.open(
+        source, taken: kernelNames + disks.map(\.name), isMapped: options.isMapped, isMeasured: isMeasured)
       disks.append(disk)
     }
     self.disks = disks
@@ -82,10 +83,13 @@ public struct SavePlan: Sendable {
       case .disk(let disk): entry = (disk.path, disk, source.partitions)
       case .partition(let partition, let disk): entry = (disk.path, disk, [partition.number])
       }
-      if let index = merged.firstIndex(where: { $0.path == entry.path }), let one = merged[index].partitions,
-        let other = entry.partitions
-      {
-        merged[index].partitions = (one + other).sorted()
+      if let index = merged.firstIndex(where: { $0.path == entry.path }) {
+        // The whole disk holds its partitions.
+        if let one = merged[index].partitions, let other = entry.partitions {
+          merged[index].partitions = Set(one + other).sorted()
+        } else {
+          merged[index].partitions = nil
+        }
       } else {
         merged.append(entry)
       }

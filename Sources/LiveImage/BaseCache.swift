@@ -8,7 +8,7 @@ import SystemPackage
 /// Base layers made before, by what went into them.
 ///
 /// The state of the mirror is no part of the key, so a layer is only used again for a day.
-struct BaseCache: Sendable {
+package struct BaseCache: Sendable {
   let folder: FilePath
 
   /// How long a layer is used again.
@@ -22,7 +22,7 @@ struct BaseCache: Sendable {
   }
 
   /// - Throws: ``BuildError/cannotRead(path:cause:)`` for a build hook that is gone.
-  static func key(of bootstrap: Bootstrap, level: Int, blockSize: Int) throws -> String {
+  package static func key(of bootstrap: Bootstrap, level: Int, blockSize: Int) throws -> String {
     // Bump the number when the same settings come to make another layer.
     var hash = SHA256()
     for part in ["slipway base 1", "\(level)", "\(blockSize)", "\(bootstrap.modificationTime)"]

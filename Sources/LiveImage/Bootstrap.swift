@@ -1,22 +1,35 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import Commands
+package import Commands
 import Glibc
-import SystemPackage
+package import SystemPackage
 
 /// What mmdebstrap is asked for, and what its messages mean.
-struct Bootstrap: Sendable, Equatable {
-  var suite: String
+package struct Bootstrap: Sendable, Equatable {
+  package var suite: String
   /// Nil for mmdebstrap's own default.
-  var mirror: String?
-  var components: [String]
-  var packages: [String]
+  package var mirror: String?
+  package var components: [String]
+  package var packages: [String]
   /// A locale to generate besides C.UTF-8, such as `de_DE.UTF-8`.
-  var locale: String?
+  package var locale: String?
   /// Executables run in the new root, in this order.
-  var buildHooks: [FilePath]
+  package var buildHooks: [FilePath]
   /// Seconds since 1970 that nothing in the result is newer than.
-  var modificationTime: UInt32
+  package var modificationTime: UInt32
+
+  package init(
+    suite: String, mirror: String?, components: [String], packages: [String], locale: String?, buildHooks: [FilePath],
+    modificationTime: UInt32
+  ) {
+    self.suite = suite
+    self.mirror = mirror
+    self.components = components
+    self.packages = packages
+    self.locale = locale
+    self.buildHooks = buildHooks
+    self.modificationTime = modificationTime
+  }
 
   /// Where the boot files lie in the tar stream; they are taken out of it.
   static let bootFolder = "slipway-boot"
@@ -25,7 +38,7 @@ struct Bootstrap: Sendable, Equatable {
     "isolinux", "syslinux-common", "shim-signed", "shim-helpers-amd64-signed", "grub-efi-amd64-signed",
   ]
 
-  enum Mode: String, Sendable {
+  package enum Mode: String, Sendable {
     case root
     case unshare
   }
@@ -34,7 +47,7 @@ struct Bootstrap: Sendable, Equatable {
   static var mode: Mode { geteuid() == 0 ? .root : .unshare }
 
   /// The mmdebstrap command that writes the system to its standard output as a tar.
-  func command(mode: Mode) -> Command {
+  package func command(mode: Mode) -> Command {
     var arguments = [
       "--mode=\(mode.rawValue)", "--variant=minbase", "--format=tar",
       "--components=\(components.joined(separator: ","))",
@@ -76,7 +89,7 @@ struct Bootstrap: Sendable, Equatable {
   }
 
   /// Turns mmdebstrap's last words into what the person can change.
-  func error(status: Int32, messages: String) -> BuildError {
+  package func error(status: Int32, messages: String) -> BuildError {
     let lines = messages.split(whereSeparator: \.isNewline).map(String.init)
     let detail = lines.suffix(20).joined(separator: "\n")
     if let line = lines.first(where: { $0.hasPrefix(Self.hookFailure) }) {

@@ -76,7 +76,8 @@ public struct PartcloneHeader: Sendable, Equatable {
     }
     let format = try bytes.text(at: 30, count: 4)
     guard format == "0002" else {
-      let feature = format == "0001" ? "partclone's image format 1 (\"0001\", written before 2014)" : "format \"\(format)\""
+      let feature =
+        format == "0001" ? "partclone's image format 1 (\"0001\", written before 2014)" : "format \"\(format)\""
       throw PartcloneError.unsupported(image: image, feature: feature)
     }
     guard try bytes.littleEndian(UInt16.self, at: 34) == 0xC0DE else {

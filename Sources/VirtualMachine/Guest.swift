@@ -66,7 +66,7 @@ public struct Guest: Sendable {
   ///   - verdictFile: where QEMU puts what the guest writes to ``verdictPort``.
   ///   - monitor: the socket QEMU opens for ``QEMUMonitor``.
   ///   - variables: a writable copy of OVMF's variable store; needed unless the firmware is BIOS.
-  func arguments(
+  package func arguments(
     accelerator: Accelerator, verdictFile: FilePath, monitor: FilePath, variables: FilePath?
   ) throws(GuestError) -> [String] {
     // TCG with several processors now and then trips over code that a kernel patches while it runs (seen with QEMU 7.2:

@@ -20,7 +20,7 @@ public struct Verdict: Codable, Sendable, Equatable {
   public let seconds: Double?
 
   /// The first complete line that is a verdict; nil until there is one.
-  init?(lines bytes: [UInt8]) {
+  package init?(lines bytes: [UInt8]) {
     for line in bytes.prefix(1 << 16).split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).dropLast()
     {
       if let verdict = try? JSONDecoder().decode(Verdict.self, from: Data(line)) {
@@ -50,6 +50,13 @@ public struct Outcome: Sendable {
   public let ending: Ending
   public let elapsed: Duration
   public let accelerator: Accelerator
+
+  package init(verdict: Verdict?, ending: Ending, elapsed: Duration, accelerator: Accelerator) {
+    self.verdict = verdict
+    self.ending = ending
+    self.elapsed = elapsed
+    self.accelerator = accelerator
+  }
 
   /// The exit code that says it.
   public var exitCode: ExitCode {

@@ -6,8 +6,8 @@ import Bytes
 /// The GPT on-disk format.
 ///
 /// Header (92 bytes, little-endian): signature "EFI PART" @0, revision 00010000 @8, header size @12, header CRC @16,
-/// own LBA @24, other copy's LBA @32, first usable @40, last usable @48, disk GUID @56, entries LBA @72, entry count @80,
-/// entry size @84, entries CRC @88. Source: UEFI 2.10, table 5.5.
+/// own LBA @24, other copy's LBA @32, first usable @40, last usable @48, disk GUID @56, entries LBA @72, entry count
+/// @80, entry size @84, entries CRC @88. Source: UEFI 2.10, table 5.5.
 enum GUIDPartitionTable {
   static let headerSize = 92
   /// Four megabytes of entries are 32768 partitions: beyond that a header lies.

@@ -3,7 +3,7 @@
 extension PartedPrint {
   /// Reads what `parted -s DEVICE unit s print` wrote; sizes in another unit are an error.
   ///
-  /// Which column a text stands in is told by the header line. Everything that isn't a line of the format is passed over.
+  /// Which column a text stands in is told by the header line. What isn't a line of the format is passed over.
   /// - Parameter file: its name, for errors.
   /// - Throws: ``PartitionTableError/malformed(file:line:text:expected:)``.
   public init(parsing text: String, file: String) throws(PartitionTableError) {

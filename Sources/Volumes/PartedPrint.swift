@@ -3,8 +3,8 @@
 import Bytes
 import Reporting
 
-/// A partition table as `parted print` shows it. Clonezilla reads the size of the source disk, the kind of table and the
-/// rows from this text (`sda-pt.parted`); `sda-pt.parted.compact` is for people.
+/// A partition table as `parted print` shows it. Clonezilla reads the size of the source disk, the kind of table and
+/// the rows from this text (`sda-pt.parted`); `sda-pt.parted.compact` is for people.
 ///
 /// Source: what parted 3.5 prints.
 public struct PartedPrint: Sendable, Equatable {

@@ -5,7 +5,7 @@ import Bytes
 
 /// The binary and geometry files that a Clonezilla image keeps beside the text of a partition table.
 extension PartitionTable {
-  /// What `sgdisk -b` writes (`sda-gpt.gdisk`): protective MBR, primary header, backup header (512 bytes each), entries.
+  /// What `sgdisk -b` writes (`sda-gpt.gdisk`): protective MBR, primary and backup header (512 bytes each), entries.
   /// - Returns: nil for an MBR table.
   public func gdiskBackup() -> [UInt8]? {
     guard case .gpt(let parameters) = scheme else { return nil }
@@ -33,8 +33,8 @@ extension PartitionTable {
   /// The table in the first 34 sectors of 512 bytes of a disk (`sda-gpt-1st`).
   ///
   /// - Parameters: as for ``init(gdiskBackup:sectorSize:sectorCount:name:)``.
-  /// - Throws: ``PartitionTableError/damaged(device:detail:)``, also when the entries lie elsewhere or go on behind these
-  ///   sectors.
+  /// - Throws: ``PartitionTableError/damaged(device:detail:)``, also when the entries lie elsewhere or go on behind
+  ///   these sectors.
   public init(
     gptFirst bytes: [UInt8], sectorSize: Int, sectorCount: UInt64, name: String
   ) throws(PartitionTableError) {
@@ -86,7 +86,7 @@ extension PartitionTable {
     }
   }
 
-  /// The geometry as Clonezilla keeps it (`sda-chs.sf`): with 255 heads and 63 sectors a track, as every BIOS translates
-  /// a disk of more than 8 GB.
+  /// The geometry as Clonezilla keeps it (`sda-chs.sf`): with 255 heads and 63 sectors a track, as every BIOS
+  /// translates a disk of more than 8 GB.
   public var geometryText: String { "cylinders=\(sectorCount / (255 * 63))\nheads=255\nsectors=63\n" }
 }

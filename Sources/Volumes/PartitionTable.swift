@@ -12,8 +12,6 @@ public enum PartitionType: Hashable, Sendable {
   public static let efiSystem = Self.gpt(guid("C12A7328-F81F-11D2-BA4B-00A0C93EC93B"))
   public static let biosBoot = Self.gpt(guid("21686148-6449-6E6F-744E-656564454649"))
   public static let linuxSwap = Self.gpt(guid("0657FD6D-A4AB-43C4-84E5-0933C84B4F4F"))
-  public static let linuxLVM = Self.gpt(guid("E6D6D379-F507-44C2-A23C-238F2A3DF928"))
-  public static let microsoftReserved = Self.gpt(guid("E3C9E316-0B5C-4DB8-817D-F92DF00215AE"))
   public static let microsoftRecovery = Self.gpt(guid("DE94BBA4-06D1-4D40-A16A-BFD50179D6AC"))
 
   /// Whether it holds other partitions: MBR types 05, 0F and 85.

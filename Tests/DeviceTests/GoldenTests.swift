@@ -53,6 +53,7 @@ func differences(_ folder: FilePath, _ truth: [String: Any]) async throws -> [St
   }
 }
 
+@discardableResult
 func withMount<Value>(_ device: String, _ options: String, _ body: (FilePath) async throws -> Value) async throws
   -> Value
 {
@@ -77,7 +78,8 @@ func withMount<Value>(_ device: String, _ options: String, _ body: (FilePath) as
     return truth?["partitions"] as? [[String: Any]] ?? []
   }
 
-  private func expectFiles(of image: String, on device: FilePath, grown: Int? = nil) async throws -> Int {
+  private func expectFiles(of image: String, on device: FilePath) async throws -> Int {
+    try await scanPartitions(device)
     var compared = 0
     for partition in try partitions(image) {
       guard let files = partition["files"] as? [String: Any], let number = partition["number"] as? Int,
@@ -106,7 +108,7 @@ func withMount<Value>(_ device: String, _ options: String, _ body: (FilePath) as
 
   @Test(arguments: [("a-gpt-z9p", 832, 4), ("b-mbr-z1p", 520, 3)])
   func restoredToADeviceFullOfOtherThings(_ image: String, _ mebibytes: Int, _ count: Int) async throws {
-    try await withLoopDevice(mebibytes: mebibytes, scanPartitions: true) { device, file in
+    try await withLoopDevice(mebibytes: mebibytes) { device, file in
       try await shell(
         "head -c \(mebibytes << 20) /dev/zero | tr '\\0' '\\245' | dd of='\(file)' bs=1M conv=notrunc status=none")
       _ = try await restore(try StoredImage(opening: golden.appending("images").appending(image)), toDevice: device)
@@ -196,6 +198,7 @@ func withMount<Value>(_ device: String, _ options: String, _ body: (FilePath) as
   @Test func aMountedTargetIsRefused() async throws {
     try await withLoopDevice(mebibytes: 64) { device, _ in
       try await tool("sfdisk", "-q", device.string, input: "label: gpt\nsize=30M\n")
+      try await scanPartitions(device)
       try await tool("mkfs.ext4", "-q", "\(device)p1")
       try await withMount("\(device)p1", "rw") { _ in
         let image = try StoredImage(opening: golden.appending("images/e-raw-z0"))
@@ -226,6 +229,7 @@ func withMount<Value>(_ device: String, _ options: String, _ body: (FilePath) as
   func grows(_ make: String) async throws {
     try await withLoopDevice(mebibytes: 400) { device, file in
       try await tool("sfdisk", "-q", device.string, input: "label: gpt\nsize=10M\nsize=380M\n")
+      try await scanPartitions(device)
       try await shell("PATH=$PATH:/usr/sbin; \(make) \(device)p2")
       let kind = make.split(separator: " ")[0].dropFirst(5)
       if kind != "ntfs" {
@@ -249,6 +253,7 @@ func withMount<Value>(_ device: String, _ options: String, _ body: (FilePath) as
       let report = try await DiskRestorer(restorePlan, context: context).restore()
       #expect(report.volumes.map(\.grown) == [false, true])
       let loop = String(try await tool("losetup", "-f", "--show", "-P", larger.string).filter { !$0.isWhitespace })
+      try await scanPartitions(FilePath(loop))
       do {
         let room = Int(try await tool("blockdev", "--getsize64", "\(loop)p2").filter(\.isNumber)) ?? 0
         #expect(room > 870 << 20)

@@ -7,18 +7,20 @@ import TestSupport
 import Testing
 import Volumes
 
+/// Makes the kernel show the partitions of a disk, also one that was built without the code to find them itself.
+func scanPartitions(_ device: FilePath) async throws {
+  try await shell("PATH=$PATH:/usr/sbin; partx -d \(device) 2>/dev/null || true; partx -a \(device)")
+}
+
 /// Attaches a new sparse file as a block device while `body` runs.
 func withLoopDevice<Value>(
-  mebibytes: Int, sectorSize: Int = 512, scanPartitions: Bool = true,
-  _ body: (_ device: FilePath, _ file: FilePath) async throws -> Value
+  mebibytes: Int, sectorSize: Int = 512, _ body: (_ device: FilePath, _ file: FilePath) async throws -> Value
 ) async throws -> Value {
   try #require(isRoot, "these tests attach loop devices: run them as root")
   return try await withTemporaryDirectory { directory in
     let file = directory.appending("disk.raw")
     try await tool("truncate", "-s", "\(mebibytes)M", file.string)
-    var arguments = ["losetup", "-f", "--show", "-b", "\(sectorSize)"]
-    if scanPartitions { arguments.append("-P") }
-    let device = try await shell((arguments + [file.string]).joined(separator: " "))
+    let device = try await tool("losetup", "-f", "--show", "-P", "-b", "\(sectorSize)", file.string)
     let path = FilePath(String(device.filter { !$0.isWhitespace }))
     do {
       let value = try await body(path, file)
@@ -51,6 +53,7 @@ func withLoopDevice<Value>(
       try table.write(to: open)
       #expect(open.rereadPartitionTable())
       device = nil
+      try await scanPartitions(path)
       #expect(try await tool("sfdisk", "-d", path.string) == SfdiskDump(table, device: path.string).text)
       #expect(try await tool("sgdisk", "-v", path.string).contains("No problems found"))
       let name = try #require(path.lastComponent?.string)
@@ -86,7 +89,7 @@ func withLoopDevice<Value>(
     try await withLoopDevice(mebibytes: 64) { path, file in
       let name = try #require(path.lastComponent?.string)
       try await tool("sfdisk", "-q", path.string, input: "label: gpt\nsize=20M\nsize=20M\n")
-      try await tool("udevadm", "settle")
+      try await scanPartitions(path)
       try await tool("mkfs.ext4", "-q", "\(path)p1")
       try await tool("mkswap", "\(path)p2")
       let point = file.removingLastComponent().appending("mount point")

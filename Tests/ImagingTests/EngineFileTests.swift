@@ -30,7 +30,8 @@ import Testing
       #expect(try await listing(folder).allSatisfy { $0.hasPrefix(".") }, "final names before the end")
       try sink.finish()
       try folder.appending("whole").write(bytes)
-      try await shell("cd '\(folder)'; split -a 2 -b 3000 whole theirs.zst.; for f in theirs.*; do cmp $f ours${f#theirs}; done")
+      try await shell(
+        "cd '\(folder)'; split -a 2 -b 3000 whole theirs.zst.; for f in theirs.*; do cmp $f ours${f#theirs}; done")
       let names = try await listing(folder).filter { $0.hasPrefix("ours") }
       #expect(names.count == 34 && names.first == "ours.zst.aa" && names.last == "ours.zst.bh")
       #expect(sink.volumes.map { $0.lastComponent?.string } == names)

@@ -65,23 +65,24 @@ extension ClonezillaOption {
     .init("-mp --mount-point", takes: "ADDRESS", .refused, "the repository is mounted by the job: `ocs_repository`"),
     .init("-nogui --nogui", .doneAnyway, "messages are lines of text"),
     .init("-um --user-mode", takes: "MODE", .ignored, "there are no menus"),
-    .init("-bm --beginner-mode -em --expert-mode", .ignored, "there are no menus"),
+    .init("-bm -em", .ignored, "there are no menus"),
     .init("-l --language", takes: "LANGUAGE", .ignored, "messages are in English"),
-    .init("-v --verbose", .ignored, "the log always says all"),
+    .init(
+      "-v --verbose", .understood { options, _ in options.isVerbose = true }, "the programs that are run are shown"),
     .init(
       "-d --debug-mode -d0 --dialog -d1 --Xdialog -d2 --whiptail -d3 --gdialog -d4 --kdialog", .ignored,
       "there are no dialogs"),
     .init("--debug", takes: "LEVEL", .ignored, "the log always says all"),
     .init("-w --wait-time", takes: "SECONDS", .ignored, "nothing is waited for"),
-    .init("-ps --play-sound", .ignored, "no sound is made"),
+    .init("-ps", .ignored, "no sound is made"),
     .init("-m --module", takes: "MODULE", .ignored, "the live system loads what the hardware needs"),
     .init("-a --no-force-dma-on", .ignored, "the kernel drives disks as fast as they go"),
-    .init("-edio --enable-direct-io", .ignored, "data goes through the page cache"),
-    .init("-noabo --not-only-access-by-owner", .ignored, "data files are for their owner only"),
+    .init("-edio", .ignored, "data goes through the page cache"),
+    .init("-noabo", .ignored, "data files are for their owner only"),
     .init("-o0 --run-prerun-dir -o1 -o --run-postrun-dir", .ignored, "the job runs its hooks by itself"),
-    .init("-plu --put-log-usb", .ignored, "the job puts its log on the medium by itself"),
+    .init("-plu", .ignored, "the job puts its log on the medium by itself"),
     .init(
-      "-uoab --use-ocs-alias-block-device", .refused,
+      "-uoab", .refused,
       "aliases of disks are not known; name the disk, or say SERIALNO=NUMBER"),
     .init("-x --interactive --restore-only --save-only", .refused, "there are no menus"),
     .init("-u --select-img-in-client", .refused, "it belongs to a server for many machines"),
@@ -90,9 +91,9 @@ extension ClonezillaOption {
         + "--always-restore-default-drbl", .refused, "it belongs to a server for many machines"),
     .init("--mcast-port", takes: "PORT", .refused, "multicast is not known here"),
     .init("--max-time-to-wait", takes: "SECONDS", .refused, "multicast is not known here"),
-    .init("-s --source-IP", takes: "ADDRESS", .refused, "cloning over a network is not known here"),
-    .init("-os --ocs-server", takes: "ADDRESS", .refused, "cloning over a network is not known here"),
-    .init("-np --net-pipe", takes: "PROGRAM", .refused, "cloning over a network is not known here"),
+    .init("-s", takes: "ADDRESS", .refused, "cloning over a network is not known here"),
+    .init("-os", takes: "ADDRESS", .refused, "cloning over a network is not known here"),
+    .init("-np", takes: "PROGRAM", .refused, "cloning over a network is not known here"),
     .init("--net-filter", takes: "PROGRAM", .refused, "cloning over a network is not known here"),
     .init("--data-port", takes: "PORT", .refused, "cloning over a network is not known here"),
     .init("--use-netcat", .refused, "cloning over a network is not known here"),
@@ -103,7 +104,7 @@ extension ClonezillaOption {
     .init("-q1 --force-to-use-dd", .understood { options, _ in options.isMapped = false }, "every sector is saved"),
     .init("-q --use-ntfsclone", .ignored, "NTFS is saved as a partclone stream, like the others"),
     .init(
-      "-z9p -z9 --smp-zstd-compress --zstd-compress", .understood { options, _ in options.codec = .zstd },
+      "-z9p -z9", .understood { options, _ in options.codec = .zstd },
       "zstd on all cores, also without this option"),
     .init(
       "-z1p -z1 --smp-gzip-compress --gzip-compress", .understood { options, _ in options.codec = .gzip },
@@ -111,8 +112,7 @@ extension ClonezillaOption {
     .init("-z0 --no-compress", .understood { options, _ in options.codec = .none }, "no compression"),
     .init(
       "-z2 -z2p --bz2-compress --smp-bzip2-compress -z3 --lzo-compress -z4 --lzma-compress -z5 -z5p --xz-compress "
-        + "--smp-xz-compress -z6 -z6p --lzip-compress --smp-lzip-compress -z7 --lrzip-compress -z8 -z8p --lz4-compress "
-        + "--smp-lz4-compress", .refused,
+        + "--smp-xz-compress -z6 -z6p --lzip-compress --smp-lzip-compress -z7 --lrzip-compress -z8 -z8p", .refused,
       "this version writes zstd (`-z9p`), gzip (`-z1p`) or uncompressed (`-z0`) images"),
     .init("-i --image-size", takes: "MB", .understood(volumeSize), "largest data file in 10^6 bytes; 0 for no limit"),
     .init(
@@ -126,20 +126,20 @@ extension ClonezillaOption {
     .init("-rm-win-swap-hib --rm-win-swap-hib", .ignored, "file systems are not changed before they are saved"),
     .init("-ns --ntfs-progress-in-image-dir", .ignored, "ntfsclone is not used"),
     .init("-rescue --rescue", .ignored, "a sector that cannot be read ends the save, and no image is left"),
-    .init("-senc --skip-enc-ocs-img -sgoc --skip-enc-ocs-img-gocryptfs", .doneAnyway, "images are not encrypted"),
-    .init("-enc --enc-ocs-img -goc --enc-ocs-img-gocryptfs", .refused, "images are not encrypted"),
+    .init("-senc --skip-enc-ocs-img -sgoc", .doneAnyway, "images are not encrypted"),
+    .init("-enc --enc-ocs-img -goc", .refused, "images are not encrypted"),
     .init("-pe -pfe -pg -pfg", takes: "PASSWORD", .refused, "images are not encrypted"),
     .init(
-      "-gm --gen-md5sum -gs --gen-sha1sum -gb2 --gen-blake2sum -gb3 --gen-blake3sum", .ignored,
+      "-gm --gen-md5sum -gs --gen-sha1sum -gb2 -gb3", .ignored,
       "lists of checksums are not made; the streams of the data have their own"),
     .init(
       "-gmf --gen-chksum-for-files-in-dev", .ignored,
       "lists of checksums are not made; the streams of the data have their own"),
     .init("-luks", takes: "yes\\|no", .ignored, "encrypted volumes are copied sector by sector, as they are"),
     .init("-dblk", takes: "yes\\|no", .ignored, "encrypted volumes are copied sector by sector, as they are"),
-    .init("-scpt --skip-check-pt", .ignored, "a table that contradicts itself is never saved"),
-    .init("-sfs --skip-save-fs", .refused, "an image without data cannot be restored"),
-    .init("-smtd --save-mtd -smmcb --save-mmc-boot", .refused, "flash chips and the boot areas of eMMC are not saved"),
+    .init("-scpt", .ignored, "a table that contradicts itself is never saved"),
+    .init("-sfs", .refused, "an image without data cannot be restored"),
+    .init("-smtd -smmcb", .refused, "flash chips and the boot areas of eMMC are not saved"),
   ]
 
   private static let restoring: [Self] = [
@@ -170,21 +170,23 @@ extension ClonezillaOption {
       "-j2 --clone-hidden-data", .doneAnyway, "what lies between the MBR and the first partition is saved and restored"),
     .init(
       "-t --no-restore-mbr", .understood { options, _ in options.restoresBootCode = false },
-      "the target keeps its boot code"),
+      "the target keeps its boot code, in the MBR and behind it"),
     .init("-t1 --restore-raw-mbr", .refused, "no boot code but the saved one is written"),
-    .init("-t2 --no-restore-ebr", .ignored, "only the table of an extended boot record is written"),
+    .init(
+      "-t2 --no-restore-ebr", .understood { options, _ in options.restoresExtendedBootCode = false },
+      "extended partitions get no boot code"),
     .init("-icds --ignore-chk-dsk-size-pt", .ignored, "a target that is too small is refused all the same"),
     .init("-icrc --icrc", .ignored, "checksums are always checked"),
-    .init("-irhr --irhr -irvd --irvd -ius --ius -iui --iui", .doneAnyway, "the restored system is not changed"),
+    .init("-irhr --irhr -irvd --irvd -ius --ius -iui", .doneAnyway, "the restored system is not changed"),
     .init(
       "-iefi --ignore-update-efi-nvram", .understood { options, _ in options.makesBootEntries = false },
       "no boot entry is made in the firmware"),
-    .init("-ssnf --skip-set-netboot-first", .doneAnyway, "network boot is not put first"),
+    .init("-ssnf", .doneAnyway, "network boot is not put first"),
     .init(
       "-scr --skip-check-restorable-r", .understood { options, _ in options.checksBeforeRestoring = false },
       "the image is not read through before anything is written"),
     .init(
-      "-cm --check-md5sum -cs --check-sha1sum -cb2 --check-blake2sum -cb3 --check-blake3sum -cmf "
+      "-cm --check-md5sum -cs --check-sha1sum -cb2 -cb3 -cmf "
         + "--chk-chksum-for-files-in-dev", .refused,
       "lists of checksums are not read; leave it out, and the streams' own checksums are checked, or run md5sum -c in a hook"
     ),
@@ -194,7 +196,7 @@ extension ClonezillaOption {
     .init("-hn0 -hn1", takes: "PREFIX", .refused, "the restored system is not changed; set its name in a hook"),
     .init("-reluks", .refused, "encrypted volumes are restored as they are"),
     .init(
-      "-rmtd --restore-mtd -rmmcb --restore-mmc-boot", .refused,
+      "-rmtd -rmmcb", .refused,
       "flash chips and the boot areas of eMMC are not restored"),
     .init("-srel --save-restore-error-log", .ignored, "images are not changed by a restore"),
   ]
@@ -202,7 +204,9 @@ extension ClonezillaOption {
   @Sendable private static func volumeSize(
     _ options: inout ClonezillaOptions, _ argument: String
   ) throws(ClonezillaOptionError) {
-    guard let megabytes = UInt64(argument), megabytes <= UInt64(Int64.max) / 1_000_000 else {
+    guard argument.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
+      let megabytes = UInt64(argument), megabytes <= UInt64(Int64.max) / 1_000_000
+    else {
       throw .badArgument(option: "-i", found: argument, expected: "a number of megabytes (10^6 bytes), or 0")
     }
     options.volumeByteCount = megabytes == 0 ? nil : megabytes * 1_000_000

@@ -24,7 +24,7 @@ public struct ClonezillaOptions: Sendable, Equatable {
     /// A menu in Clonezilla.
     case choose
     /// Clonezilla's word for it is `true`.
-    case none
+    case nothing
     /// A line for the shell.
     case command(String)
 
@@ -33,7 +33,7 @@ public struct ClonezillaOptions: Sendable, Equatable {
       case "poweroff": self = .poweroff
       case "reboot": self = .reboot
       case "choose", "command": self = .choose
-      case "true": self = .none
+      case "true": self = .nothing
       default: self = .command(word)
       }
     }
@@ -62,7 +62,9 @@ public struct ClonezillaOptions: Sendable, Equatable {
   public internal(set) var checksBeforeRestoring = true
   /// Whether the target keeps the partition table it has.
   public internal(set) var keepsTable = false
+  /// Whether the boot code of the MBR, and what belongs to it behind the MBR, is restored.
   public internal(set) var restoresBootCode = true
+  public internal(set) var restoresExtendedBootCode = true
   /// Whether file systems are grown to their partitions.
   public internal(set) var growsFileSystems = false
   public internal(set) var makesBootEntries = true
@@ -70,6 +72,8 @@ public struct ClonezillaOptions: Sendable, Equatable {
   public internal(set) var sourcePartition: String?
 
   public internal(set) var finalAction: FinalAction?
+  /// Whether the programs that are run are shown.
+  public internal(set) var isVerbose = false
   /// What a person should know of options that change nothing here, in their order.
   public internal(set) var notes: [String] = []
 

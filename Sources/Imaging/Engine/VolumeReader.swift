@@ -31,7 +31,8 @@ struct VolumeReader {
     var parser = PartcloneParser(image: image.source.name)
     var header: PartcloneHeader?
     var deviceBytes: UInt64 = 0
-    let totals = try await Decompressor(image.source, codec: image.codec, holding: Self.heldPieces).decompress { piece in
+    let totals = try await Decompressor(image.source, codec: image.codec, holding: Self.heldPieces).decompress {
+      piece in
       try parser.parse(piece.bytes) { event in
         switch event {
         case .header(let found):
