@@ -16,7 +16,8 @@ IMAGING_PACKAGES := e2fsprogs ntfs-3g xfsprogs btrfs-progs dosfstools fatresize 
 DEMO_PACKAGES := grub-pc-bin grub-efi-amd64-bin grub-common mtools attr udev python3 mount
 # Tests only: the real tools that ours are compared with.
 TEST_PACKAGES := partclone gdisk parted xorriso squashfs-tools squashfs-tools-ng isolinux syslinux-common shim-signed \
-	grub-efi-amd64-signed zstd pigz gzip qemu-utils busybox-static cpio python3-jsonschema
+	grub-efi-amd64-signed zstd pigz gzip qemu-utils busybox-static cpio python3-jsonschema kmod bc procps nginx-light \
+	openssh-server sshfs rclone fuse3
 
 .PHONY: all build demo test test-unit test-device test-guest bench format lint clean deps-build deps-demo deps-test
 

@@ -129,10 +129,10 @@ actor Stage {
     let folder = try await once("saved") { folder in
       let source = try await Disk.copy(of: demo.source, to: folder.appending("source.raw"))
       let disk = try await Disk.repository(folder.appending("repository.raw"))
-      try await source.sum().write(to: folder.appending("sum.before"))
+      try folder.appending("sum.before").write(Array(try await source.sum().utf8))
       let boot = try await Machine.boot(
         iso, firmware: "uefi", attach: "usb", disks: [source.path, disk.path], in: folder)
-      try await source.sum().write(to: folder.appending("sum.after"))
+      try folder.appending("sum.after").write(Array(try await source.sum().utf8))
       try #require(boot.status == 0, "the save failed:\n\(boot.said)")
       try await disk.copyFiles(ofPartition: 0, to: folder.appending("files"))
       try await tool("rm", source.path.string)

@@ -1,13 +1,24 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import Glibc
 import Pipelines
 import Synchronization
 import Testing
 
+private final class Counter: Sendable {
+  private let count = Atomic(0)
+  private let highest = Atomic(0)
+
+  var value: Int { count.load(ordering: .relaxed) }
+  var most: Int { highest.load(ordering: .relaxed) }
+
+  func increase() { highest.max(count.add(1, ordering: .relaxed).newValue, ordering: .relaxed) }
+  func decrease() { count.subtract(1, ordering: .relaxed) }
+}
+
 @Suite struct OrderedPipelineTests {
   @Test(arguments: [1, 2, 3, 16]) func keepsOrderAndBoundsWhatIsInTheWorks(depth: Int) async throws {
-    let inWorks = Atomic(0)
-    let most = Atomic(0)
+    let inWorks = Counter()
     var next = 0
     var results: [Int] = []
     try await orderedPipeline(depth: depth) { () -> Int? in
@@ -15,17 +26,16 @@ import Testing
       next += 1
       return next
     } transform: { (number: Int) -> Int in
-      let count = inWorks.add(1, ordering: .relaxed).newValue
-      most.max(count, ordering: .relaxed)
+      inWorks.increase()
       // Later pieces finish first.
       try await Task.sleep(for: .microseconds((number * 7919) % 500))
-      inWorks.subtract(1, ordering: .relaxed)
+      inWorks.decrease()
       return number * number
     } consume: { result in
       results.append(result)
     }
     #expect(results == (1...200).map { $0 * $0 })
-    #expect(most.load(ordering: .relaxed) <= depth)
+    #expect(inWorks.most <= depth)
   }
 
   private struct Broken: Error, Equatable { let stage: Int }
@@ -48,7 +58,12 @@ import Testing
 
   @Test func cancellationStopsIt() async throws {
     let work = Task {
-      try await orderedPipeline(depth: 2) { () -> Int? in 1 } transform: { $0 } consume: { _ in }
+      try await orderedPipeline(depth: 2) { () -> Int? in
+        1
+      } transform: {
+        $0
+      } consume: { _ in
+      }
     }
     work.cancel()
     await #expect(throws: CancellationError.self) { try await work.value }
@@ -59,19 +74,19 @@ import Testing
   @Test func manyMayBlockAtOnce() async throws {
     // More than Swift's own pool has threads: were they to share it, none would ever be let go.
     let count = 64
-    let arrived = Atomic(0)
+    let arrived = Counter()
     try await withThrowingTaskGroup(of: Void.self) { group in
       for _ in 0..<count {
         group.addTask {
           try await BlockingThread.run("test") {
-            arrived.add(1, ordering: .relaxed)
-            while arrived.load(ordering: .relaxed) < count {}
+            arrived.increase()
+            while arrived.value < count { usleep(1000) }
           }
         }
       }
       try await group.waitForAll()
     }
-    #expect(arrived.load(ordering: .relaxed) == count)
+    #expect(arrived.value == count)
   }
 
   @Test func tasksRunOnTheThreadTheyPrefer() async throws {
