@@ -16,12 +16,14 @@ IMAGING_PACKAGES := e2fsprogs ntfs-3g xfsprogs btrfs-progs dosfstools fatresize 
 DEMO_PACKAGES := grub-pc-bin grub-efi-amd64-bin grub-common mtools attr udev python3 mount
 # Tests only: the real tools that ours are compared with.
 TEST_PACKAGES := partclone gdisk parted xorriso squashfs-tools squashfs-tools-ng isolinux syslinux-common shim-signed \
-	grub-efi-amd64-signed zstd pigz gzip qemu-utils busybox-static cpio python3-jsonschema kmod bc procps nginx-light \
-	openssh-server sshfs rclone fuse3
+	grub-efi-amd64-signed zstd pigz gzip bzip2 xz-utils lz4 lzop qemu-utils busybox-static cpio tar kmod procps bc time \
+	unzip python3-jsonschema python3-yaml drbl rclone fuse3 sshfs openssh-server openssh-client nginx-light
 
 .PHONY: all build demo test test-unit test-device test-guest bench format lint clean deps-build deps-demo deps-test
 
 all: build
+
+.NOTPARALLEL:
 
 define install
 	@missing=$$(dpkg-query -W -f='$${Package} $${Status}\n' $(1) 2>/dev/null | awk '/ok installed/ {print $$1}' \

@@ -8,7 +8,6 @@ set -euo pipefail
 runs=${1:-5}
 files=${2:-/usr}
 cd "$(dirname "$0")/.."
-swift build -c release --product bench-imaging >&2
 ours=$(swift build -c release --show-bin-path)/bench-imaging
 work=$(mktemp -d /dev/shm/bench-imaging.XXXXXX)
 trap 'rm -rf "$work"' EXIT

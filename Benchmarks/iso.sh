@@ -4,7 +4,7 @@
 # usage: Benchmarks/iso.sh [BENCH-ISO-PROGRAM]   environment: RUNS (5), MIB (1024) of payload, TMPDIR
 # SPDX-License-Identifier: GPL-3.0-or-later
 set -euo pipefail
-program=${1:-$(dirname "$0")/.build/release/bench-iso}
+program=${1:-$(dirname "$0")/../.build/release/bench-iso}
 runs=${RUNS:-5} mib=${MIB:-1024}
 folder=$(mktemp -d "${TMPDIR:-/tmp}/bench-iso.XXXXXX")
 trap 'rm -rf "$folder"' EXIT

@@ -92,6 +92,6 @@ enum LiveSystem {
   ///
   /// `panic=30` restarts a machine whose kernel or initial RAM disk gives up, so that none waits at a prompt.
   static func kernelArguments(for recipe: Recipe) -> [String] {
-    ["boot=live", "noeject", "nofastboot", "panic=30", "loglevel=4", "systemd.show_status=true"] + recipe.menu.arguments
+    ["boot=live", "noeject", "nofastboot", "panic=30", "quiet", "loglevel=4"] + recipe.menu.arguments
   }
 }

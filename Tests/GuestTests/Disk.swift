@@ -81,8 +81,8 @@ func compare(_ source: FilePath, _ restored: FilePath) async throws {
   say("[compare] \(try await tool("/bin/bash", script.string, source.string, restored.string).trimmed)")
 }
 
-/// Compares what the real partclone finds on two disks like the demo's: the maps of used blocks of its ext4 and its FAT,
-/// and, unless a tool had leave to change the restored file systems, each used block.
+/// Compares what the real partclone finds on two disks like the demo's: the maps of used blocks of its ext4 and its
+/// FAT, and, unless a tool had leave to change the restored file systems, each used block.
 func compareMaps(_ source: FilePath, _ restored: FilePath, withBlocks: Bool, in folder: FilePath) async throws {
   try await Disk(source).withPartitions { source in
     try await Disk(restored).withPartitions { restored in

@@ -11,7 +11,7 @@ import Testing
     let demo = try await Stage.shared.demo()
     try await withScene("refused") { folder in
       async let two: Void = isRefused(
-        demo, disks: ["2G", "2G"], saying: ["2 disks", "vda", "vdb"], in: folder.appending("two"))
+        demo, disks: ["2G", "2G"], saying: ["ambiguous: vda, vdb"], in: folder.appending("two"))
       async let small: Void = isRefused(demo, disks: ["700M"], saying: ["too small"], in: folder.appending("small"))
       try await two
       try await small

@@ -1,4 +1,4 @@
-// GuestTests: what was built, booted: in QEMU, on BIOS and on UEFI, beside disks, servers and the real Clonezilla. Root.
+// GuestTests: boots what was built in QEMU, on BIOS and on UEFI, beside disks, servers and the real Clonezilla. Root.
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import SystemPackage

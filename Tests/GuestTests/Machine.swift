@@ -22,8 +22,10 @@ func say(_ text: String) {
 }
 
 /// Runs a program with its output going to a file, hands on what it says on standard error, and tells every half minute
-/// where its output has got to.
-func narrated(_ title: String, _ program: String, _ arguments: [String], output: FilePath) async throws -> End {
+/// where its output, or the log it writes, has got to.
+func narrated(
+  _ title: String, _ program: String, _ arguments: [String], output: FilePath, log: FilePath? = nil
+) async throws -> End {
   let start = ContinuousClock.now
   let seconds = { @Sendable in Int((ContinuousClock.now - start) / .seconds(1)) }
   let descriptor = try FileDescriptor.open(
@@ -31,8 +33,8 @@ func narrated(_ title: String, _ program: String, _ arguments: [String], output:
   let clock = Task {
     while true {
       try await Task.sleep(for: .seconds(30))
-      let lines = try String(decoding: output.contents().suffix(2000), as: UTF8.self).split(whereSeparator: \.isNewline)
-      say("[\(title)] \(seconds()) s: \(lines.last ?? "")")
+      let text = String(decoding: try (log ?? output).contents().suffix(2000), as: UTF8.self)
+      say("[\(title)] \(seconds()) s: \(text.split(whereSeparator: \.isNewline).last ?? "")")
     }
   }
   defer { clock.cancel() }

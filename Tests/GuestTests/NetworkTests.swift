@@ -7,12 +7,12 @@ import Testing
 
 /// Guests that restore from servers on the host's loopback, which they see as 10.0.2.2.
 @Suite(.serialized) struct NetworkTests {
-  /// A web server that dies while a disk is being written: the job fails within minutes and says why. Once the server is
-  /// back the same medium restores the same disk.
+  /// A web server that dies while a disk is being written: the job fails within minutes and says why. Once the server
+  /// is back the same medium restores the same disk.
   @Test(.timeLimit(.minutes(30))) func aWebServerThatDiesAndComesBack() async throws {
     let (demo, saved) = (try await Stage.shared.demo(), try await Stage.shared.saved())
     let iso = try await Stage.shared.medium(starting: "web")
-    let port = try await Stage.shared.webPort()
+    let port = try await Stage.shared.network().web
     try await withScene("web") { folder in
       let target = try await Disk.empty(folder.appending("target.raw"), size: "1536M")
       // Slow enough for the server to be ended in the middle.
@@ -46,6 +46,40 @@ import Testing
       try await server.kill()
       try await compare(demo.source, target.path)
     }
+  }
+
+  /// From an NFS server (version 4) on BIOS and over SSH on UEFI, at the same time.
+  @Test(.timeLimit(.minutes(30))) func restoresFromNFSAndSSH() async throws {
+    let (demo, saved) = (try await Stage.shared.demo(), try await Stage.shared.saved())
+    let network = try await Stage.shared.network()
+    let media = [
+      try await Stage.shared.medium(starting: "nfs"), try await Stage.shared.medium(starting: "ssh"),
+    ]
+    try await withScene("nfs-ssh") { folder in
+      let server = try await NFSServer(saved.repository, port: network.nfs, in: folder)
+      let daemon = try await SSHServer(network, in: folder)
+      do {
+        async let nfs: Void = restore(demo, from: media[0], firmware: "bios", in: folder.appending("nfs"))
+        async let ssh: Void = restore(demo, from: media[1], firmware: "uefi", in: folder.appending("ssh"))
+        try await nfs
+        try await ssh
+      } catch {
+        try await server.stop()
+        try await daemon.stop()
+        throw error
+      }
+      try await server.stop()
+      try await daemon.stop()
+    }
+  }
+
+  private func restore(_ demo: Stage.Demo, from medium: FilePath, firmware: String, in folder: FilePath) async throws {
+    try await tool("mkdir", folder.string)
+    let target = try await Disk.empty(folder.appending("target.raw"), size: "1536M")
+    let boot = try await Machine.boot(
+      medium, firmware: firmware, disks: [target.path], hasNetwork: true, in: folder)
+    #expect(boot.status == 0, "\(boot.said)")
+    try await compare(demo.source, target.path)
   }
 
   private func waitUntil(_ what: String, _ condition: () async throws -> Bool) async throws {
@@ -92,6 +126,72 @@ private struct WebServer {
       rm '\(pid)'
       """)
   }
+}
+
+/// nfs-ganesha, which needs no NFS server in the kernel; a folder as `/images`, read-only.
+private struct NFSServer {
+  private let pid: FilePath
+
+  init(_ images: FilePath, port: Int, in folder: FilePath) async throws {
+    pid = folder.appending("ganesha.pid")
+    let configuration = folder.appending("ganesha.conf")
+    try configuration.write(
+      Array(
+        """
+        NFS_CORE_PARAM {
+          Protocols = 4; NFS_Port = \(port); Bind_addr = 127.0.0.1; Enable_NLM = false; Enable_RQUOTA = false;
+        }
+        NFSv4 { RecoveryBackend = fs; RecoveryRoot = "\(folder)"; Graceless = true; }
+        EXPORT {
+          Export_Id = 1; Path = "\(images)"; Pseudo = "/images"; Access_Type = RO; Protocols = 4;
+          Squash = No_Root_Squash; SecType = sys; FSAL { Name = VFS; }
+        }
+        """.utf8))
+    try await tool("ganesha.nfsd", "-f", configuration.string, "-L", "\(folder)/ganesha.log", "-p", pid.string)
+    try await waitForPort(port)
+  }
+
+  func stop() async throws { try await shell("kill \"$(cat '\(pid)')\"") }
+}
+
+/// An sshd that lets the guests' key in.
+private struct SSHServer {
+  private let pid: FilePath
+
+  init(_ network: Stage.Network, in folder: FilePath) async throws {
+    pid = folder.appending("sshd.pid")
+    let configuration = folder.appending("sshd_config")
+    try configuration.write(
+      Array(
+        """
+        ListenAddress 127.0.0.1:\(network.ssh)
+        HostKey \(network.keys)/host_key
+        PidFile \(pid)
+        AuthorizedKeysFile \(network.keys)/authorized_keys
+        PermitRootLogin yes
+        PasswordAuthentication no
+        StrictModes no
+        UsePAM no
+        Subsystem sftp internal-sftp
+
+        """.utf8))
+    try await shell("mkdir -p -m 755 /run/sshd && /usr/sbin/sshd -f '\(configuration)' -E '\(folder)/sshd.log'")
+    try await waitForPort(network.ssh)
+  }
+
+  func stop() async throws { try await shell("kill \"$(cat '\(pid)')\"") }
+}
+
+private func waitForPort(_ port: Int) async throws {
+  try await shell(
+    """
+    for _ in {1..100}; do
+      if (exec 3<> /dev/tcp/127.0.0.1/\(port)) 2> /dev/null; then exit; fi
+      sleep 0.2
+    done
+    echo "nothing listens on port \(port)" >&2
+    exit 1
+    """)
 }
 
 extension Disk {

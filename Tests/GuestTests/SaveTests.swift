@@ -56,11 +56,13 @@ import Testing
         [
           "-c",
           """
+          # The last options keep it from changing the restored system (initrd, udev rules, boot loader).
           export BUS=virtio READBACK=no LOG='\(folder)/log'
-          export FULLCMD='/usr/sbin/ocs-sr -b -e1 auto -e2 -r -j2 -nogui -batch -scr -p true restoredisk stock vda'
+          options='-b -e1 auto -e2 -r -j2 -nogui -batch -scr -iui -irhr -irvd -ius -p true'
+          export FULLCMD="/usr/sbin/ocs-sr $options restoredisk stock vda"
           exec '\(clonezilla)/tools/restore-with-real-clonezilla.sh' '\(saved.repository)' stock '\(target.path)'
           """,
-        ], output: folder.appending("output"))
+        ], output: folder.appending("output"), log: folder.appending("log"))
       let log = String(decoding: try folder.appending("log").contents().suffix(4000), as: UTF8.self)
       #expect(end.status == 0, "\(log)")
       try await compare(demo.source, target.path)

@@ -73,8 +73,17 @@ actor Stage {
     let folder = try await once("demo") { folder in
       let end = try await narrated(
         "demo", "/bin/bash",
-        ["-o", "pipefail", "-c", "exec '\(Self.package)/Demo/demo.sh' '\(folder)' 2>&1 | tee '\(folder)/log' >&2"],
-        output: folder.appending("nothing"))
+        [
+          "-o", "pipefail", "-c",
+          """
+          '\(Self.package)/Demo/demo.sh' '\(folder)' 2>&1 | tee '\(folder)/log' | while IFS= read -r line; do
+            # What guests say on their consoles is in the log.
+            case $line in '== Boot'*) console=1 ;; '== '*) console= ;; 'job '*) ;; *) [ -z "$console" ] || continue ;; esac
+            echo "$line" >&2
+          done
+          """,
+        ],
+        output: folder.appending("nothing"), log: folder.appending("log"))
       try #require(end.status == 0, "the demo failed:\n\(end.said.suffix(3000))")
     }
     return Demo(
@@ -88,10 +97,11 @@ actor Stage {
   /// The medium whose menu starts one of the jobs of ``guestRecipe`` by itself.
   func medium(starting job: String) async throws -> FilePath {
     let name = "guest-\(job)"
-    let port = try await webPort()
+    let network = try await network()
+    let images = try place("saved").appending("files")
     return try await once(name) { folder in
       let recipe = folder.appending("\(name).yaml")
-      try recipe.write(Array(guestRecipe(name: name, starting: job, webPort: port).utf8))
+      try recipe.write(Array(guestRecipe(name: name, starting: job, network: network, images: images).utf8))
       let end = try await narrated(
         "build \(name)", Self.program("slipway"), ["build", recipe.string, "-o", folder.string],
         output: folder.appending("result"))
@@ -99,15 +109,39 @@ actor Stage {
     }.appending("\(name).iso")
   }
 
-  /// The port of the host's loopback on which guests look for a web server.
-  func webPort() async throws -> Int {
-    let folder = try await once("port") { folder in
-      let text = try await tool(
-        "python3", "-c", "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])")
-      try folder.appending("number").write(Array(text.trimmed.utf8))
+  struct Network {
+    /// Ports of the host's loopback, which a guest reaches at 10.0.2.2.
+    let web: Int
+    let nfs: Int
+    let ssh: Int
+    /// Has `host_key`, `authorized_keys` and `overlay`, with the guest's side of both.
+    let keys: FilePath
+  }
+
+  /// Where guests look for servers. It is settled before there is a medium, for the medium knows it.
+  func network() async throws -> Network {
+    let folder = try await once("network") { folder in
+      try await shell(
+        """
+        cd '\(folder)'
+        python3 > ports <<'END'
+        import socket
+        sockets = [socket.socket() for _ in range(3)]
+        for s in sockets: s.bind(('127.0.0.1', 0))
+        print(*[s.getsockname()[1] for s in sockets])
+        END
+        read -r web nfs ssh < ports
+        mkdir -p overlay/etc/slipway/ssh
+        ssh-keygen -q -t ed25519 -N '' -f host_key
+        ssh-keygen -q -t ed25519 -N '' -f overlay/etc/slipway/ssh/id_ed25519
+        mv overlay/etc/slipway/ssh/id_ed25519.pub authorized_keys
+        echo "[10.0.2.2]:$ssh $(cut -d' ' -f1,2 host_key.pub)" > overlay/etc/slipway/ssh/known_hosts
+        """)
     }
-    let text = String(decoding: try folder.appending("number").contents(), as: UTF8.self)
-    return try #require(Int(text), "a port number")
+    let text = String(decoding: try folder.appending("ports").contents(), as: UTF8.self)
+    let ports = text.split(whereSeparator: \.isWhitespace).compactMap { Int($0) }
+    try #require(ports.count == 3, "three ports")
+    return Network(web: ports[0], nfs: ports[1], ssh: ports[2], keys: folder)
   }
 
   // MARK: An image that a guest saved
@@ -124,9 +158,8 @@ actor Stage {
 
   /// Boots the save job beside a copy of the demo's source disk and a repository disk.
   func saved() async throws -> Saved {
-    let demo = try await demo()
-    let iso = try await medium(starting: "save")
     let folder = try await once("saved") { folder in
+      let (demo, iso) = (try await self.demo(), try await self.medium(starting: "save"))
       let source = try await Disk.copy(of: demo.source, to: folder.appending("source.raw"))
       let disk = try await Disk.repository(folder.appending("repository.raw"))
       try folder.appending("sum.before").write(Array(try await source.sum().utf8))
@@ -154,17 +187,22 @@ actor Stage {
       let end = try await narrated(
         "make the guest with the real Clonezilla", "/bin/bash",
         [
-          "-c",
-          "cp -r '\(tools)' '\(folder)/tools' && chmod -R u+w '\(folder)/tools' && exec '\(folder)/tools/make-guest.sh' '\(folder)/guest'",
-        ],
-        output: folder.appending("log"))
+          "-ec",
+          """
+          cp -r '\(tools)' '\(folder)/tools'
+          chmod -R u+w '\(folder)/tools'
+          exec '\(folder)/tools/make-guest.sh' '\(folder)/guest'
+          """,
+        ], output: folder.appending("log"))
       try #require(end.status == 0, "\(end.said)")
     }
   }
 }
 
 /// The jobs that guests are booted for. All media have all of them, and so one base layer.
-private func guestRecipe(name: String, starting job: String, webPort: Int) -> String {
+private func guestRecipe(
+  name: String, starting job: String, network: Stage.Network, images: FilePath
+) -> String {
   """
   name: \(name)
   menu:
@@ -174,6 +212,7 @@ private func guestRecipe(name: String, starting job: String, webPort: Int) -> St
     # An emulated processor has better things to do than to be safe from what nobody runs on it.
     arguments: [mitigations=off]
   compression: { level: 1 }
+  overlays: ["\(network.keys)/overlay"]
   jobs:
     - name: save
       action: save
@@ -204,7 +243,15 @@ private func guestRecipe(name: String, starting job: String, webPort: Int) -> St
     - name: web
       action: restore
       image: stock
-      repository: http://10.0.2.2:\(webPort)/images
+      repository: http://10.0.2.2:\(network.web)/images
       verify: false
+    - name: nfs
+      action: restore
+      image: stock
+      repository: nfs4://10.0.2.2:\(network.nfs)/images
+    - name: ssh
+      action: restore
+      image: stock
+      repository: ssh://root@10.0.2.2:\(network.ssh)\(images)
   """
 }
