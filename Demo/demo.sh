@@ -23,12 +23,19 @@ step() { # TITLE COMMAND...
 }
 size() { numfmt --to=iec-i --suffix=B "$(du -sB1 "$1" | cut -f1)"; }
 
+recipe=Recipes/demo-restore.yaml
+if [ $# -gt 0 ]; then
+  # The recipe has the image where it usually is.
+  sed 's|path: ../out/demo/demo|path: demo|' "$recipe" > "$out/demo-restore.yaml"
+  recipe=$out/demo-restore.yaml
+fi
+
 [ -e "$out/source.raw" ] && rm "$out/source.raw"
 rm -rf "$out/demo"
 step "Make a bootable Debian disk" Demo/make-disk.sh "$out/source.raw"
 step "Save it as a Clonezilla image" "$bin/reimage" save "$out/source.raw" demo --repository "$out"
 step "Check the image" "$bin/reimage" verify demo --repository "$out"
-step "Build the ISO that restores it" "$bin/slipway" build Recipes/demo-restore.yaml -o "$out"
+step "Build the ISO that restores it" "$bin/slipway" build "$recipe" -o "$out"
 iso=$out/demo-restore.iso
 
 for firmware in bios uefi; do

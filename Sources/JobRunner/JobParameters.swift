@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import Reporting
+
 /// The `slipway.*` parameters of the kernel command line: which job, and what differs from its file.
 package struct JobParameters: Sendable {
   /// Name of a job file.
@@ -105,7 +107,8 @@ package struct JobParameters: Sendable {
       } else if let known = Self.known.first(where: { $0.name == parameter.name }) {
         changes.append((known, value))
       } else {
-        throw .unknownParameter(name: parameter.name, nearest: Self.nearest(to: parameter.name))
+        throw .unknownParameter(
+          name: parameter.name, nearest: Suggestion.nearest(to: parameter.name, among: Self.names))
       }
     }
   }
@@ -138,27 +141,5 @@ package struct JobParameters: Sendable {
     guard let shift = text.last.flatMap({ shifts[$0] }) else { return UInt64(text) }
     let (bytes, overflow) = (UInt64(text.dropLast()) ?? 0).multipliedReportingOverflow(by: 1 << shift)
     return overflow || bytes == 0 ? nil : bytes
-  }
-
-  /// The known name with the smallest edit distance, when that is small.
-  private static func nearest(to name: String) -> String? {
-    let best = names.map { (name: $0, distance: distance(Array($0.utf8), Array(name.utf8))) }
-      .min { $0.distance < $1.distance }
-    return best.flatMap { $0.distance <= 3 ? $0.name : nil }
-  }
-
-  /// Levenshtein's distance.
-  private static func distance(_ a: [UInt8], _ b: [UInt8]) -> Int {
-    var row = Array(0...b.count)
-    for (i, x) in a.enumerated() {
-      var diagonal = row[0]
-      row[0] = i + 1
-      for (j, y) in b.enumerated() {
-        let change = diagonal + (x == y ? 0 : 1)
-        diagonal = row[j + 1]
-        row[j + 1] = min(change, row[j] + 1, diagonal + 1)
-      }
-    }
-    return row[b.count]
   }
 }

@@ -19,10 +19,14 @@ public struct ProgramResult: Sendable {
 
   var succeeded: Bool { status == 0 }
 
-  /// Where programs say why they gave up: the last line with `error:`, else the last line.
+  /// Where programs say why they gave up: the last line with `error:` and what it lists (the disks seen), but not its
+  /// remedy; else the last line.
   var complaint: String {
-    let last = tail.last { $0.hasPrefix("error:") } ?? tail.last { !$0.isEmpty }
-    return last ?? "it said nothing"
+    guard let start = tail.lastIndex(where: { $0.hasPrefix("error:") }) else {
+      return tail.last { !$0.isEmpty } ?? "it said nothing"
+    }
+    let list = tail[(start + 1)...].prefix { $0.hasPrefix("  | ") }.map { $0.dropFirst(4) }
+    return list.isEmpty ? tail[start] : "\(tail[start]) \(list.joined(separator: "; "))"
   }
 }
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import Reporting
+
 /// Which disk a job means, said so that it fits many machines.
 public enum DiskSelector: Sendable, Equatable {
   /// The one disk of the machine that is not the medium.

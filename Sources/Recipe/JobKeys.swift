@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import Reporting
+
 /// The keys of a job, and which go together.
 enum JobKeys {
   static let nameKind = Kind<String>.text(

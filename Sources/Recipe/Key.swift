@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import Reporting
 import SystemPackage
 
 /// One key of a recipe: the single source of how it is read, of the JSON Schema and of the documentation.

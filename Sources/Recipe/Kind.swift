@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import Reporting
+
 /// How values of one kind are read from YAML, described to editors and described to people.
 struct Kind<Value: Sendable>: Sendable {
   /// Which values are allowed, in words.

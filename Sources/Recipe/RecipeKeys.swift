@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import Reporting
+
 /// The keys of a recipe, top level first. Those of jobs are in ``JobKeys``.
 enum RecipeKeys {
   static let name = Key(

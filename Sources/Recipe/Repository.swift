@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import Reporting
+
 /// Where images live: a URI in the form of Clonezilla's `ocs_repository`, or the medium.
 public struct Repository: Sendable, Equatable {
   public enum Scheme: String, Sendable, CaseIterable {

@@ -34,7 +34,9 @@ func narrated(
     while true {
       try await Task.sleep(for: .seconds(30))
       let text = String(decoding: try (log ?? output).contents().suffix(2000), as: UTF8.self)
-      say("[\(title)] \(seconds()) s: \(text.split(whereSeparator: \.isNewline).last ?? "")")
+      let line = text.split(whereSeparator: \.isNewline).last ?? ""
+      // A boot loader draws its menu with control sequences.
+      say("[\(title)] \(seconds()) s: \(line.filter { $0.isASCII && $0 >= " " }.suffix(120))")
     }
   }
   defer { clock.cancel() }

@@ -79,7 +79,8 @@ import Testing
     let boot = try await Machine.boot(
       medium, firmware: firmware, disks: [target.path], hasNetwork: true, in: folder)
     #expect(boot.status == 0, "\(boot.said)")
-    try await compare(demo.source, target.path)
+    // An error here would end the machine beside this one.
+    if boot.status == 0 { try await compare(demo.source, target.path) }
   }
 
   private func waitUntil(_ what: String, _ condition: () async throws -> Bool) async throws {
@@ -141,7 +142,8 @@ private struct NFSServer {
         NFS_CORE_PARAM {
           Protocols = 4; NFS_Port = \(port); Bind_addr = 127.0.0.1; Enable_NLM = false; Enable_RQUOTA = false;
         }
-        NFSv4 { RecoveryBackend = fs; RecoveryRoot = "\(folder)"; Graceless = true; }
+        # No 4.2: nfs-ganesha 4.3 answers READ_PLUS of newer kernels with zeros.
+        NFSv4 { RecoveryBackend = fs; RecoveryRoot = "\(folder)"; Graceless = true; Minor_Versions = 0, 1; }
         EXPORT {
           Export_Id = 1; Path = "\(images)"; Pseudo = "/images"; Access_Type = RO; Protocols = 4;
           Squash = No_Root_Squash; SecType = sys; FSAL { Name = VFS; }

@@ -78,7 +78,12 @@ actor Stage {
           """
           '\(Self.package)/Demo/demo.sh' '\(folder)' 2>&1 | tee '\(folder)/log' | while IFS= read -r line; do
             # What guests say on their consoles is in the log.
-            case $line in '== Boot'*) console=1 ;; '== '*) console= ;; 'job '*) ;; *) [ -z "$console" ] || continue ;; esac
+            case $line in
+              '== Boot'*) console=1 ;;
+              '== '*) console= ;;
+              'job '* | failed*) ;;
+              *) [ -z "$console" ] || continue ;;
+            esac
             echo "$line" >&2
           done
           """,

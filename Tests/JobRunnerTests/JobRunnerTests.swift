@@ -64,7 +64,8 @@ import Testing
       try machine.hook("prerun", "a")
       try machine.hook("failure", "f")
       machine.next("reimage", status: 75)
-      machine.next("reimage", status: 74, "saving", "error: the disk is gone", "  look at the cable")
+      machine.next(
+        "reimage", status: 74, "saving", "error: the disk is gone; seen:", "  | vda", "  | vdb", "  look at the cable")
       let outcome = try await machine.boot("slipway.job=s")
       let before = try #require(machine.environment(of: "/etc/slipway/hooks/prerun.d/a"))
       var expected = [
@@ -79,7 +80,7 @@ import Testing
       let after = try #require(machine.environment(of: "/etc/slipway/hooks/failure.d/f"))
       #expect(after.filter { $0.key != "PATH" } == expected)
       #expect(outcome.status == 74)
-      #expect(outcome.message.hasSuffix("ended with status 74: error: the disk is gone"))
+      #expect(outcome.message.hasSuffix("ended with status 74: error: the disk is gone; seen: vda; vdb"))
     }
   }
 

@@ -112,7 +112,8 @@ public struct ClonezillaOptions: Sendable, Equatable {
     let parts = word.split(separator: "=", maxSplits: 1)
     let spelling = word.hasPrefix("--debug=") ? "--debug" : word
     guard let option = ClonezillaOption.all.first(where: { $0.spellings.contains(spelling) }) else {
-      throw .unknownOption(word, nearest: NearestWord.find(word, among: ClonezillaOption.all.flatMap(\.spellings)))
+      throw .unknownOption(
+        word, nearest: Suggestion.nearest(to: word, among: ClonezillaOption.all.flatMap(\.spellings)))
     }
     var argument = ""
     if let expected = option.argument {
@@ -136,7 +137,7 @@ public struct ClonezillaOptions: Sendable, Equatable {
   private static func work(_ word: String?) throws(ClonezillaOptionError) -> Work {
     guard let word else { throw .noType }
     if let work = Work(rawValue: word) { return work }
-    throw .badType(word, nearest: NearestWord.find(word, among: Work.allCases.map(\.rawValue)))
+    throw .badType(word, nearest: Suggestion.nearest(to: word, among: Work.allCases.map(\.rawValue)))
   }
 
   private static func device(_ word: Substring) throws(ClonezillaOptionError) -> String {

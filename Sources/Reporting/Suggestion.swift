@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// Finds the word that was likely meant.
-enum Suggestion {
+public enum Suggestion {
   /// The candidate nearest to `word`, when it is near enough to be a slip: one edit for each three letters.
-  static func nearest(to word: String, among candidates: some Sequence<String>) -> String? {
+  public static func nearest(to word: String, among candidates: some Sequence<String>) -> String? {
     let limit = max(1, word.count / 3)
     guard word.count <= 64 else { return nil }
     var best: (word: String, distance: Int)?
@@ -16,7 +16,7 @@ enum Suggestion {
 
   /// Damerau-Levenshtein distance in its optimal string alignment form: insertions, deletions, replacements and swaps
   /// of neighbours count one each.
-  static func distance(_ left: [Character], _ right: [Character]) -> Int {
+  private static func distance(_ left: [Character], _ right: [Character]) -> Int {
     var beforeLast: [Int] = []
     var last = Array(0...right.count)
     for row in 0..<left.count {
