@@ -74,12 +74,13 @@ package struct Bootstrap: Sendable, Equatable {
       environment: ["SOURCE_DATE_EPOCH": "\(modificationTime)", "LC_ALL": "C.UTF-8", "TZ": "UTC"])
   }
 
-  /// The package files come through the new system's apt, so that its keys and mirror vouch for them.
+  /// The package files come through the new system's own apt settings, so that its keys and mirror vouch for them.
+  /// Run outside of the root: there, a package may already have put another resolv.conf in place.
   private static let unpackBootFiles = """
-    mkdir -p "$1/\(bootFolder)" && chmod 755 "$1/\(bootFolder)" && chroot "$1" sh -ec '
-    cd /\(bootFolder)
-    apt-get -qq -o APT::Sandbox::User=root download \(bootPackages.joined(separator: " "))
-    for package in *.deb; do dpkg-deb -x "$package" .; rm "$package"; done'
+    mkdir -p "$1/\(bootFolder)" && chmod 755 "$1/\(bootFolder)" && cd "$1/\(bootFolder)" && \
+    APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get -qq -o APT::Sandbox::User=root \
+    download \(bootPackages.joined(separator: " ")) && \
+    for package in *.deb; do dpkg-deb -x "$package" . && rm "$package" || exit 1; done
     """
 
   private static let hookFailure = "slipway: build hook failed: "

@@ -79,7 +79,11 @@ public struct LiveBuilder: Sendable {
       suite: recipe.debian.suite.rawValue, mirror: recipe.debian.mirror,
       components: recipe.debian.components.map(\.rawValue), packages: LiveSystem.packages(for: recipe),
       locale: recipe.system.locale == "C.UTF-8" ? nil : recipe.system.locale,
-      buildHooks: recipe.hooks.build.map(\.path), modificationTime: time)
+      // mmdebstrap runs hooks from a folder of its own.
+      buildHooks: recipe.hooks.build.map {
+        FilePath(URL(fileURLWithPath: $0.path.string).absoluteURL.path)
+      },
+      modificationTime: time)
   }
 
   private func baseLayer(fresh: Bool) async throws -> BaseLayer {

@@ -245,6 +245,9 @@ private func guestRecipe(
     - name: panic
       action: shell
       arguments: [init=/nonexistent, rdinit=/nonexistent]
+    - name: secure
+      action: command
+      command: dmesg | grep "Secure boot enabled"
     - name: web
       action: restore
       image: stock
