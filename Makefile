@@ -4,7 +4,8 @@
 SHELL := /bin/bash
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SWIFT_BUILD := swift build -c release
-SWIFT_TEST := swift test -c release --no-parallel
+# Line by line, also where the output is no terminal.
+SWIFT_TEST := stdbuf -oL swift test -c release --no-parallel
 
 # What compiling needs.
 BUILD_PACKAGES := pkg-config libarchive-dev libsquashfs-dev libisofs-dev libburn-dev libzstd-dev zlib1g-dev libdeflate-dev
