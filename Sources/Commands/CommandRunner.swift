@@ -161,9 +161,11 @@ public struct CommandRunner: Sendable {
     (try? await executable(program).resolveExecutablePath(in: .inherit)) != nil
   }
 
-  /// A cancelled program may tidy up (mmdebstrap unmounts) before it is killed.
+  /// A cancelled program may tidy up (mmdebstrap unmounts) before it is killed. It has a process group of its own:
+  /// mmdebstrap hangs up its whole group when it fails, and that must not be us.
   private static var endGently: PlatformOptions {
     var options = PlatformOptions()
+    options.processGroupID = 0
     options.teardownSequence = [.gracefulShutDown(allowedDurationToNextStep: .seconds(20))]
     return options
   }
