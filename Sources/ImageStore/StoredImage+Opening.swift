@@ -19,7 +19,8 @@ extension StoredImage {
     let named = try StoreFiles.words(path.appending("disk"))
     // A saveparts image names no disk, but has the tables of those its partitions are on.
     let names = named ?? sizes.keys.filter { $0.hasSuffix("-pt.sf") }.map { String($0.dropLast(6)) }.sorted()
-    for name in names + parts where name.isEmpty || name.hasPrefix(".") {
+    for name in names + parts
+    where name.hasPrefix(".") || name.utf8.contains(0) || name.split(separator: "/").contains("..") {
       throw .malformed(file: path.appending("parts").string, detail: "\"\(name)\" is no device")
     }
     guard !names.isEmpty || named == nil else { throw .notAnImage(path: path.string, missing: "disk") }
