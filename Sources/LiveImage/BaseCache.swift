@@ -38,7 +38,7 @@ package struct BaseCache: Sendable {
         throw BuildError.cannotRead(path: hook, cause: "\(error)")
       }
     }
-    return hash.finalize().prefix(12).map { byte in (byte < 16 ? "0" : "") + String(byte, radix: 16) }.joined()
+    return hexadecimal(hash.finalize().prefix(12))
   }
 
   func path(for key: String) -> FilePath { folder.appending(key) }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import Commands
-import Crypto
 import FoundationEssentials
 import Pipelines
 import Reporting
@@ -11,7 +10,7 @@ import TarStream
 
 /// The large lower layer: Debian, and what was taken out of it for the medium.
 struct BaseLayer: Sendable {
-  /// Holds `filesystem.squashfs`, `packages` and the diverted files below `boot` and `slipway-boot`.
+  /// Holds `filesystem.squashfs` and the diverted files below `boot` and `slipway-boot`.
   let folder: FilePath
 
   var squashfs: FilePath { folder.appending("filesystem.squashfs") }

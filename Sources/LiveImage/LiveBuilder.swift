@@ -211,7 +211,7 @@ public struct LiveBuilder: Sendable {
         buffer.withUnsafeBytes { hash.update(bufferPointer: UnsafeRawBufferPointer(rebasing: $0.prefix(count))) }
         meter.advance(by: count)
       }
-      return hash.finalize().map { byte in (byte < 16 ? "0" : "") + String(byte, radix: 16) }.joined()
+      return hexadecimal(hash.finalize())
     }
   }
 }
