@@ -55,7 +55,7 @@ import Testing
       try await shell(
         "truncate -s 400M \(image); mkfs.btrfs -q -f -n 4k -m single -d single --rootdir /usr/include \(image)")
       let map = try #require(try FileSystems.allocationMap(of: FileDevice(path: image)))
-      var (blockSize, partclone) = try await partcloneMap("partclone.btrfs", of: image, in: folder)
+      var (_, blockSize, partclone) = try await partcloneMap("partclone.btrfs", of: image, in: folder)
       #expect(blockSize == map.blockSize)
       #expect(partclone.count == map.bitmap.count)
       partclone.set(0..<(1 << 20 / blockSize))

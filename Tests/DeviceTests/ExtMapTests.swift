@@ -55,7 +55,7 @@ import Testing
       }
       let map = try #require(try FileSystems.allocationMap(of: FileDevice(path: volume)))
       if variant.isForPartclone {
-        let theirs = try await PartcloneBitmap("partclone.extfs", of: volume, in: folder)
+        let theirs = try await partcloneMap("partclone.extfs", of: volume, in: folder)
         #expect(map.identity.kind.partcloneName == theirs.fileSystem)
         #expect(map.blockSize == theirs.blockSize)
         #expect(map.bitmap == theirs.bitmap)

@@ -29,7 +29,7 @@ import Testing
         for i in $(seq 1 3 60); do mdel -i volume ::f$i; done
         """)
       let map = try #require(try FileSystems.allocationMap(of: FileDevice(path: volume)))
-      let theirs = try await PartcloneBitmap("partclone.fat", of: volume, in: folder)
+      let theirs = try await partcloneMap("partclone.fat", of: volume, in: folder)
       #expect(map.identity.kind.partcloneName == theirs.fileSystem)
       #expect(map.blockSize == theirs.blockSize)
       #expect(map.bitmap == theirs.bitmap)

@@ -22,7 +22,7 @@ import Testing
       let free = try await shell("ntfsinfo -f -m \(image) | sed -n 's/.*Free Clusters: \\([0-9]*\\).*/\\1/p'")
       #expect(map.bitmap.count - map.bitmap.usedCount == Int(free.filter(\.isNumber)))
 
-      let (size, partclone) = try await partcloneMap("partclone.ntfs", of: image, in: folder)
+      let (_, size, partclone) = try await partcloneMap("partclone.ntfs", of: image, in: folder)
       #expect(size == clusterSize)
       #expect(partclone == map.bitmap)
 
@@ -52,7 +52,7 @@ import Testing
       let table = try await shell("ntfsinfo -i 0 -v -f \(image)")
       #expect(table.contains("Dumping attribute $ATTRIBUTE_LIST (0x20) from mft record 0"))
       let map = try #require(try FileSystems.allocationMap(of: FileDevice(path: image)))
-      let (_, partclone) = try await partcloneMap("partclone.ntfs", of: image, in: folder)
+      let (_, _, partclone) = try await partcloneMap("partclone.ntfs", of: image, in: folder)
       #expect(partclone == map.bitmap)
       try poisonFreeBlocks(of: image, map)
       #expect(try await withMount(image, in: folder, with: "ntfs-3g -o ro") { try await contentSums($0) } == sums)

@@ -10,7 +10,7 @@ public import SystemPackage
 ///   - folder: where its image may be for a moment.
 public func partcloneMap(
   _ program: String, of volume: FilePath, in folder: FilePath
-) async throws -> (blockSize: Int, bitmap: BlockBitmap) {
+) async throws -> (fileSystem: String, blockSize: Int, bitmap: BlockBitmap) {
   let image = folder.appending("partclone.img")
   try await tool(program, "-c", "-F", "-L", "/dev/null", "-s", volume.string, "-O", image.string)
   let descriptor = try FileDescriptor.open(image, .readOnly)
@@ -23,5 +23,8 @@ public func partcloneMap(
   _ = try map.withUnsafeMutableBytes { try descriptor.read(fromAbsoluteOffset: Int64(headerSize), into: $0) }
   let blockSize = Int(try header.littleEndian(UInt32.self, at: 84))
   try await tool("rm", image.string)
-  return (blockSize, try BlockBitmap(count: count, leastSignificantBitFirst: map.span.bytes))
+  return (
+    try header.text(at: 36, count: 16), blockSize,
+    try BlockBitmap(count: count, leastSignificantBitFirst: map.span.bytes)
+  )
 }
