@@ -7,7 +7,8 @@ public import Reporting
 
 /// The file systems (and other contents) a volume can hold, by their Clonezilla names.
 public enum FileSystemKind: String, Sendable, CaseIterable {
-  case ext2, ext3, ext4, xfs, btrfs, ntfs, fat12, fat16, fat32, swap
+  case ext2, ext3, ext4, xfs, btrfs, ntfs, fat12, fat16, fat32, exfat, f2fs, nilfs2, hfsplus, apfs, jfs, reiserfs
+  case reiser4, ufs, minix, vmfs, swap
 
   /// The name in an image's file names: `sda1.<name>-ptcl-img.zst`. Clonezilla calls every FAT `vfat`.
   public var clonezillaName: String {
@@ -27,6 +28,17 @@ public enum FileSystemKind: String, Sendable, CaseIterable {
     case .fat12: "FAT12"
     case .fat16: "FAT16"
     case .fat32: "FAT32"
+    case .exfat: "EXFAT"
+    case .f2fs: "F2FS"
+    case .nilfs2: "NILFS"
+    case .hfsplus: "HFS Plus"
+    case .apfs: "APFS"
+    case .jfs: "JFS"
+    case .reiserfs: "REISERFS"
+    case .reiser4: "REISER4"
+    case .ufs: "UFS"
+    case .minix: "MINIX"
+    case .vmfs: "VMFS"
     case .swap: nil
     }
   }

@@ -59,7 +59,7 @@ public struct FileSystemGrower: Sendable {
     case .btrfs: [("btrfs", "btrfs-progs")]
     case .ntfs: [("ntfsfix", "ntfs-3g"), ("ntfsresize", "ntfs-3g")]
     case .fat16, .fat32: [("fatresize", "fatresize")]
-    case .fat12, .swap: []
+    case .fat12, .exfat, .f2fs, .nilfs2, .hfsplus, .apfs, .jfs, .reiserfs, .reiser4, .ufs, .minix, .vmfs, .swap: []
     }
   }
 
@@ -71,7 +71,8 @@ public struct FileSystemGrower: Sendable {
     do {
       switch kind {
       case .swap: return .unchanged(note: "swap has its size from mkswap")
-      case .fat12: return .unchanged(note: "there is no program that grows FAT12")
+      case .fat12, .exfat, .f2fs, .nilfs2, .hfsplus, .apfs, .jfs, .reiserfs, .reiser4, .ufs, .minix, .vmfs:
+        return .unchanged(note: "nothing here grows \(kind.rawValue)")
       case .ext2, .ext3, .ext4:
         try await withDevice(of: place) { device in
           // 1: it found something and put it right.
