@@ -161,12 +161,13 @@ public struct CommandRunner: Sendable {
     (try? await executable(program).resolveExecutablePath(in: .inherit)) != nil
   }
 
-  /// A cancelled program may tidy up (mmdebstrap unmounts) before it is killed. It has a process group of its own:
-  /// mmdebstrap hangs up its whole group when it fails, and that must not be us.
+  /// A cancelled program may tidy up before it is killed, and so may the programs it runs: mmdebstrap for one waits for
+  /// its children before it heeds a signal. It has a process group of its own: mmdebstrap hangs up its whole group when
+  /// it fails, and that must not be us.
   private static var endGently: PlatformOptions {
     var options = PlatformOptions()
     options.processGroupID = 0
-    options.teardownSequence = [.gracefulShutDown(allowedDurationToNextStep: .seconds(20))]
+    options.teardownSequence = [.gracefulShutDown(toProcessGroup: true, allowedDurationToNextStep: .seconds(20))]
     return options
   }
 

@@ -26,7 +26,7 @@ package struct BaseCache: Sendable {
     // Bump the number when the same settings come to make another layer.
     var hash = SHA256()
     for part in ["slipway base 1", "\(level)", "\(blockSize)", "\(bootstrap.modificationTime)"]
-      + bootstrap.command(mode: .root).arguments
+      + bootstrap.arguments(mode: .root)
     {
       hash.update(data: Data(part.utf8))
       hash.update(data: [0])

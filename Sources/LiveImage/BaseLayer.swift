@@ -58,7 +58,11 @@ struct BaseLayer: Sendable {
       throw BuildError.cannotCreate(path: partial, cause: "\(error)")
     }
     do {
-      try await fill(partial, bootstrap, options, runner, meter, onMessage)
+      try await withScratch(runner) { scratch in
+        try await fill(
+          partial, bootstrap.command(mode: Bootstrap.mode, scratch: scratch), bootstrap, options, runner, meter,
+          onMessage)
+      }
       try FileManager.default.moveItem(atPath: partial.string, toPath: folder.string)
     } catch {
       try? FileManager.default.removeItem(atPath: partial.string)
@@ -67,12 +71,36 @@ struct BaseLayer: Sendable {
     return BaseLayer(folder: folder)
   }
 
+  /// Gives `body` a folder to unpack in, and leaves nothing of it behind: mmdebstrap that was told to end goes on to the
+  /// end of its step, and then has no time to tidy up.
+  private static func withScratch(_ runner: CommandRunner, _ body: @Sendable (FilePath) async throws -> Void) async throws {
+    let parent = FilePath(FileManager.default.temporaryDirectory.path)
+    let scratch = parent.appending("slipway-build-\(UUID().uuidString)")
+    do {
+      try FileManager.default.createDirectory(
+        atPath: scratch.string, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o755])
+    } catch {
+      throw BuildError.cannotCreate(path: scratch, cause: "\(error)")
+    }
+    let result: Result<Void, any Error>
+    do { result = .success(try await body(scratch)) } catch { result = .failure(error) }
+    // A task of its own, for a program run by a cancelled task is ended at once.
+    await Task {
+      let left = try? FileManager.default.contentsOfDirectory(atPath: scratch.string)
+      if let left, !left.isEmpty {
+        let paths = left.map { scratch.appending($0).string }
+        _ = try? await runner.output(of: Bootstrap.removal(of: paths, mode: Bootstrap.mode))
+      }
+      try? FileManager.default.removeItem(atPath: scratch.string)
+    }.value
+    try result.get()
+  }
+
   private static func fill(
-    _ folder: FilePath, _ bootstrap: Bootstrap, _ options: SquashfsOptions, _ runner: CommandRunner,
+    _ folder: FilePath, _ command: Command, _ bootstrap: Bootstrap, _ options: SquashfsOptions, _ runner: CommandRunner,
     _ meter: ProgressMeter, _ onMessage: @escaping @Sendable (String) -> Void
   ) async throws {
     let (stream, streamInput) = try FileDescriptor.pipe()
-    let command = bootstrap.command(mode: Bootstrap.mode)
     async let bootstrapped = runner.stream(command, to: streamInput, onErrorLine: onMessage)
     let packed: Result<RootTree.Summary, any Error>
     do {

@@ -46,8 +46,23 @@ package struct Bootstrap: Sendable, Equatable {
   /// Root makes the system as root; anybody else needs user namespaces.
   static var mode: Mode { geteuid() == 0 ? .root : .unshare }
 
-  /// The mmdebstrap command that writes the system to its standard output as a tar.
-  package func command(mode: Mode) -> Command {
+  /// The command that writes the system to its standard output as a tar.
+  ///
+  /// As root it has mounts of its own, which go when the last of its processes does, however that ends; in unshare
+  /// mode mmdebstrap sees to that.
+  /// - Parameter scratch: where mmdebstrap unpacks; every user must be able to enter it.
+  package func command(mode: Mode, scratch: FilePath) -> Command {
+    let words = ["mmdebstrap"] + arguments(mode: mode)
+    let wrapped = mode == .root ? ["unshare", "--mount", "--propagation", "private"] + words : words
+    return Command(
+      wrapped[0], Array(wrapped.dropFirst()),
+      environment: [
+        "SOURCE_DATE_EPOCH": "\(modificationTime)", "LC_ALL": "C.UTF-8", "TZ": "UTC", "TMPDIR": scratch.string,
+      ])
+  }
+
+  /// What mmdebstrap is told; it settles what comes out.
+  package func arguments(mode: Mode) -> [String] {
     var arguments = [
       "--mode=\(mode.rawValue)", "--variant=minbase", "--format=tar",
       "--components=\(components.joined(separator: ","))",
@@ -69,9 +84,15 @@ package struct Bootstrap: Sendable, Equatable {
     arguments.append("--customize-hook=\(Self.unpackBootFiles)")
     arguments += [suite, "-"]
     if let mirror { arguments.append(mirror) }
-    return Command(
-      "mmdebstrap", arguments,
-      environment: ["SOURCE_DATE_EPOCH": "\(modificationTime)", "LC_ALL": "C.UTF-8", "TZ": "UTC"])
+    return arguments
+  }
+
+  /// The command that removes what mmdebstrap left in its scratch folder. In unshare mode its files belong to users
+  /// that only exist in its namespace.
+  static func removal(of left: [String], mode: Mode) -> Command {
+    let remove = ["rm", "-rf", "--one-file-system", "--"] + left
+    return mode == .root
+      ? Command("rm", Array(remove.dropFirst())) : Command("mmdebstrap", ["--unshare-helper"] + remove)
   }
 
   /// The package files come through the new system's own apt settings, so that its keys and mirror vouch for them.
@@ -115,7 +136,9 @@ package struct Bootstrap: Sendable, Equatable {
       return .mirrorUnreachable(mirror: mirror ?? "(mmdebstrap's default)", detail: line)
     }
     let namespace = ["unshare", "newuidmap", "newgidmap", "/etc/subuid", "/etc/subgid", "user namespace"]
-    if let line = lines.first(where: { line in line.hasPrefix("E: ") && namespace.contains { line.contains($0) } }) {
+    if let line = lines.first(where: { line in
+      (line.hasPrefix("E: ") || line.hasPrefix("unshare: ")) && namespace.contains { line.contains($0) }
+    }) {
       return .cannotBootstrap(cause: line)
     }
     return .bootstrapFailed(status: status, detail: detail)

@@ -27,6 +27,14 @@ import Testing
 
     """
 
+  /// Where the build unpacks; what it mounts there would show in the mount table.
+  private func environment(_ folder: FilePath, cache: FilePath) throws -> [String: String] {
+    let scratch = folder.appending("tmp").string
+    try FileManager.default.createDirectory(
+      atPath: scratch, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o755])
+    return ["XDG_CACHE_HOME": cache.string, "TMPDIR": scratch]
+  }
+
   /// Builds in a cache of its own, so that nothing made before helps.
   private func build(
     _ recipe: String, in folder: FilePath, output: FilePath? = nil, cache: FilePath? = nil
@@ -36,7 +44,7 @@ import Testing
     return try await runner.output(
       of: Command(
         Self.slipway, ["build", file.string, "-o", (output ?? folder.appending("out")).string],
-        environment: ["XDG_CACHE_HOME": (cache ?? folder.appending("cache")).string]))
+        environment: try environment(folder, cache: cache ?? folder.appending("cache"))))
   }
 
   private func expectNothingLeft(in folder: FilePath) throws {
@@ -44,8 +52,10 @@ import Testing
       let left = (try? FileManager.default.contentsOfDirectory(atPath: folder.appending(part).string)) ?? []
       #expect(left.isEmpty, "\(part) has \(left)")
     }
+    let scratch = try FileManager.default.contentsOfDirectory(atPath: folder.appending("tmp").string)
+    #expect(scratch.isEmpty, "left in TMPDIR: \(scratch)")
     let mounts = try String(contentsOfFile: "/proc/self/mountinfo", encoding: .utf8)
-    #expect(!mounts.contains("mmdebstrap"))
+    #expect(!mounts.contains(folder.string), "\(mounts)")
   }
 
   @Test func aPackageThatDoesNotExist() async throws {
@@ -90,7 +100,7 @@ import Testing
             "--foreground", "--signal=INT", "12", Self.slipway, "build", file.string, "-o",
             folder.appending("out").string,
           ],
-          environment: ["XDG_CACHE_HOME": folder.appending("cache").string]))
+          environment: try environment(folder, cache: folder.appending("cache"))))
       #expect(output.status == 124, "\(output.standardError)")
       #expect(output.standardError.contains("interrupted by signal 2"))
       try expectNothingLeft(in: folder)

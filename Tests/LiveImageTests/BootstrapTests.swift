@@ -13,11 +13,11 @@ import Testing
     buildHooks: [], modificationTime: 1_700_000_000)
 
   @Test func withoutAMirrorMmdebstrapChooses() {
-    #expect(bootstrap.command(mode: .root).arguments.suffix(2) == ["trixie", "-"])
+    #expect(bootstrap.arguments(mode: .root).suffix(2) == ["trixie", "-"])
     var other = bootstrap
     other.mirror = "file:///srv/mirror"
-    #expect(other.command(mode: .unshare).arguments.suffix(3) == ["trixie", "-", "file:///srv/mirror"])
-    #expect(other.command(mode: .unshare).arguments.first == "--mode=unshare")
+    #expect(other.arguments(mode: .unshare).suffix(3) == ["trixie", "-", "file:///srv/mirror"])
+    #expect(other.arguments(mode: .unshare).first == "--mode=unshare")
   }
 
   /// Messages as mmdebstrap 1.3.5 and apt print them.
