@@ -32,7 +32,7 @@ struct SiteLayer {
     for (path, target) in LiveSystem.links(for: recipe) {
       try layer.squashfs.add(.symbolicLink(target: Array(target.utf8)), at: path, layer.metadata(0o777))
     }
-    for job in recipe.jobs {
+    for job in recipe.jobs where !job.isClonezillaKernelLine {
       // A repository's password may be in it.
       try layer.addFile(
         try job.json() + [UInt8(ascii: "\n")], at: FilePath("etc/slipway/jobs/\(job.name).json"), permissions: 0o600)

@@ -78,7 +78,12 @@ extension Recipe {
     public var arguments: [String] = []
 
     /// What the kernel line of this job's menu entry has besides the parameters common to all jobs.
-    public var kernelArguments: [String] { ["slipway.job=\(name)"] + arguments }
+    public var kernelArguments: [String] { isClonezillaKernelLine ? arguments : ["slipway.job=\(name)"] + arguments }
+
+    /// Whether Clonezilla's own kernel parameters say what is done, and no job file does.
+    public var isClonezillaKernelLine: Bool {
+      arguments.contains { $0.hasPrefix("ocs_live_run=") || $0.hasPrefix("\"ocs_live_run=") }
+    }
 
     /// The job file: one line of UTF-8, without a line feed at its end.
     public func json() throws -> [UInt8] {

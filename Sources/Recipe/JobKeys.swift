@@ -54,8 +54,9 @@ enum JobKeys {
     "Whether a machine started by UEFI gets a boot entry for what was restored.")
   static let command = Key(
     "command", .text("one line", pattern: "^[^\\x00-\\x1f\\x7f]*[^\\x00-\\x20\\x7f][^\\x00-\\x1f\\x7f]*$"),
-    defaultText: "none", actions: [.command, .clonezilla], requiredFor: [.command, .clonezilla],
-    "For `command` a line for `/bin/sh`; for `clonezilla` a line that begins with `ocs-sr`.")
+    defaultText: "none", actions: [.command, .clonezilla], requiredFor: [.command],
+    "For `command` a line for `/bin/sh`; for `clonezilla` a line that begins with `ocs-sr`, unless `arguments` have "
+      + "`ocs_live_run`.")
   static let onSuccess = Key(
     "on-success", .choice, default: Recipe.Job.SuccessAction.poweroff,
     "What the machine does after the job; with `none` the live system stays up.")
@@ -68,7 +69,9 @@ enum JobKeys {
     actions: [.save, .restore, .verify, .command, .shell, .clonezilla],
     "Whether the network must be up before the job runs.")
   static let arguments = Key(
-    "arguments", .list(of: RecipeKeys.kernelArgument), default: [], "Kernel parameters added for this job.")
+    "arguments", .list(of: RecipeKeys.kernelArgument), default: [],
+    "Kernel parameters added for this job. A `clonezilla` job with `ocs_live_run` among them is run by Clonezilla's "
+      + "parameters alone, as they stand.")
 
   static let all: [any KeyDescription] = [
     name, title, action, image, repository, source, target, parts, compression, split, grow, verify, efiEntry, command,
@@ -221,8 +224,25 @@ enum JobKeys {
     if job.parts != nil, job.grow == .last {
       refuse(section.place(of: grow), "only a whole disk can grow: without parts, or with grow: none")
     }
-    if job.action == .clonezilla, let command = job.command, !command.hasPrefix("ocs-sr ") {
-      refuse(section.place(of: Self.command), "a clonezilla line begins with ocs-sr")
+    if job.action == .clonezilla {
+      switch (job.command, job.isClonezillaKernelLine) {
+      case (let command?, false):
+        if !command.hasPrefix("ocs-sr ") {
+          refuse(section.place(of: Self.command), "a clonezilla line begins with ocs-sr")
+        }
+      case (nil, true):
+        if job.repository != nil {
+          refuse(section.place(of: repository), "ocs_live_run has its repository from ocs_repository in arguments")
+        }
+      case (_?, true):
+        refuse(section.place(of: Self.command), "there is one line too many: arguments have ocs_live_run")
+      case (nil, false):
+        refuse(
+          section.place(of: Self.command), "missing: jobs that \(job.action.phrase) need it",
+          allowed: "one line that begins with ocs-sr, or ocs_live_run=\"...\" among arguments")
+      }
+    } else if job.isClonezillaKernelLine {
+      refuse(section.place(of: arguments), "ocs_live_run would be a second job", allowed: "with action clonezilla")
     }
   }
 }

@@ -35,7 +35,10 @@ public struct Recipe: Sendable, Equatable {
   public var defaultJob: Job? { jobs.first { $0.name == menu.defaultJob } }
 
   /// All the kinds of repository that the jobs use.
-  public var repositorySchemes: Set<Repository.Scheme> { Set(jobs.compactMap { $0.repository?.scheme }) }
+  public var repositorySchemes: Set<Repository.Scheme> {
+    Set(
+      jobs.compactMap { $0.repository?.scheme } + jobs.flatMap(\.arguments).compactMap(Repository.scheme(ofParameter:)))
+  }
 
   /// A file or folder that the recipe names, and where it names it.
   public struct InputPath: Sendable, Equatable {

@@ -61,7 +61,7 @@ extension Recipe.Job {
     case .save: return "save disk \(source?.description ?? "") as \(image ?? "")\(place)"
     case .restore: return "restore \(image ?? "") to disk \(target?.description ?? "")\(place)"
     case .verify: return "verify \(image ?? "")\(place)"
-    case .command, .clonezilla: return "run \(command ?? "")\(place)"
+    case .command, .clonezilla: return "run \(command ?? arguments.joined(separator: " "))\(place)"
     case .shell: return "give a shell\(place)"
     }
   }

@@ -77,6 +77,13 @@ public struct Repository: Sendable, Equatable {
     return .value(Repository(scheme: scheme, uri: "\(name)://\(trimmed)"))
   }
 
+  /// The kind of repository that Clonezilla's kernel parameter `ocs_repository` names; nil for any other parameter.
+  static func scheme(ofParameter parameter: String) -> Scheme? {
+    let text = parameter.filter { $0 != "\"" }
+    guard text.hasPrefix("ocs_repository="), let end = text.firstRange(of: "://") else { return nil }
+    return Scheme(rawValue: String(text[..<end.lowerBound].dropFirst("ocs_repository=".count)))
+  }
+
   private static func deviceComplaint(_ rest: Substring) -> String? {
     let known = matches(String(rest), "^/((LABEL|UUID|PARTLABEL|PARTUUID)=.+|dev/[^/].*)$")
     guard known, !rest.split(separator: "/").contains("..") else {

@@ -20,7 +20,7 @@ import Testing
   private func saveByLine(_ demo: Stage.Demo, in scene: FilePath) async throws {
     let folder = scene.appending("save")
     try await tool("mkdir", folder.string)
-    let iso = try await edited(Stage.shared.medium(starting: "line-save"), in: folder)
+    let iso = try await Stage.shared.medium(starting: "line-save")
     let source = try await Disk.copy(of: demo.source, to: folder.appending("source.raw"))
     let repository = try await Disk.repository(folder.appending("repository.raw"))
     let before = try await source.sum()
@@ -37,22 +37,12 @@ import Testing
   private func restoreByLine(_ demo: Stage.Demo, _ saved: Stage.Saved, in scene: FilePath) async throws {
     let folder = scene.appending("restore")
     try await tool("mkdir", folder.string)
-    let iso = try await edited(Stage.shared.medium(starting: "line-restore"), in: folder)
+    let iso = try await Stage.shared.medium(starting: "line-restore")
     let target = try await Disk.empty(folder.appending("target.raw"), size: "1536M")
     let repository = try await Disk.copy(of: saved.repositoryDisk, to: folder.appending("repository.raw"))
     let boot = try await Machine.boot(
       iso, firmware: "uefi", attach: "usb", disks: [target.path, repository.path], in: folder)
     #expect(boot.status == 0, "\(boot.said)")
     try await compare(demo.source, target.path)
-  }
-
-  /// A copy of a medium whose menu starts no job of the recipe any more, as if someone had typed over it: what is left
-  /// on the kernel line is Clonezilla's.
-  private func edited(_ medium: FilePath, in folder: FilePath) async throws -> FilePath {
-    let copy = folder.appending(medium.lastComponent?.string ?? "medium.iso")
-    try await tool("cp", medium.string, copy.string)
-    // The same length, for the menus are files inside an ISO.
-    try await tool("sed", "-i", "s/slipway\\.job=line-/ignored.job=line-/g", copy.string)
-    return copy
   }
 }

@@ -226,16 +226,15 @@ private func guestRecipe(
       source: serial:slipway-0
       compression: { algorithm: zstd, level: 1 }
       split: 64MB
-    # Clonezilla's own parameters; ClonezillaLineTests takes the job away from these entries.
     - name: line-save
-      action: shell
+      action: clonezilla
       arguments:
         - ocs_live_run="ocs-sr -q2 -c -j2 -z1p -i 100 -sfsck -scs -senc -batch -p poweroff savedisk line vda"
         - &batch ocs_live_batch=yes
         - &images ocs_repository="dev:///LABEL=images"
         - &keyboard keyboard-layouts=NONE
     - name: line-restore
-      action: shell
+      action: clonezilla
       arguments:
         - ocs_live_run=ocs-live-restore
         - ocs_live_extra_param="-e1 auto -e2 -r -j2 -c -scr -batch -p poweroff restoredisk stock vda"

@@ -215,6 +215,16 @@ private let mistakes: [Mistake] = [
     "name: x\naction: save\nimage: i\nrepository: label=B\nsplit: 99999999TB",
     "r.yaml:7:12: jobs[0].split: expected a size, but found \"99999999TB\"; allowed: a size such as 4GB, at least 1MB"),
   .job(
+    "name: x\naction: clonezilla\ncommand: ocs-sr -x\narguments: [ocs_live_run=ocs-live-restore]",
+    "r.yaml:5:14: jobs[0].command: there is one line too many: arguments have ocs_live_run"),
+  .job(
+    "name: x\naction: shell\narguments: [ocs_live_run=ocs-live-restore]",
+    "r.yaml:5:16: jobs[0].arguments: ocs_live_run would be a second job; allowed: with action clonezilla"),
+  .job(
+    "name: x\naction: clonezilla",
+    "r.yaml:3:5: jobs[0].command: missing: jobs that run a clonezilla line need it; allowed: one line that begins with "
+      + "ocs-sr, or ocs_live_run=\"...\" among arguments"),
+  .job(
     "name: x\naction: clonezilla\ncommand: rm -rf /",
     "r.yaml:5:14: jobs[0].command: a clonezilla line begins with ocs-sr"),
   .job(

@@ -130,6 +130,23 @@ let smallRecipe = "name: a\njobs:\n  - {name: sh, action: shell}\n"
     #expect(recipe.jobs.map(\.action) == [.restore, .save, .verify, .command, .clonezilla, .shell])
   }
 
+  /// The entry has Clonezilla's parameters and no job of ours; what they mount is installed.
+  @Test func clonezillaKernelParametersStandAsTheyAre() throws {
+    let recipe = try decode(
+      """
+      name: a
+      jobs:
+        - name: line
+          action: clonezilla
+          arguments: ['ocs_live_run="ocs-sr -batch restoredisk img sda"', 'ocs_repository="nfs4://10.0.0.1:/images"']
+      """)
+    #expect(
+      recipe.jobs[0].kernelArguments == [
+        "ocs_live_run=\"ocs-sr -batch restoredisk img sda\"", "ocs_repository=\"nfs4://10.0.0.1:/images\"",
+      ])
+    #expect(recipe.repositorySchemes == [.nfs4])
+  }
+
   @Test func defaultsAreFilledIn() throws {
     let recipe = try decode(smallRecipe)
     #expect(recipe.debian.suite == .trixie && recipe.debian.mirror == nil && recipe.debian.packages == [])
