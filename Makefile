@@ -21,7 +21,7 @@ TEST_PACKAGES := partclone gdisk parted xorriso squashfs-tools squashfs-tools-ng
 	unzip python3-jsonschema python3-yaml drbl rclone fuse3 sshfs openssh-server openssh-client nginx-light \
 	nfs-ganesha nfs-ganesha-vfs
 
-.PHONY: all build demo test test-unit test-device test-guest test-clonezilla bench format lint clean deps-build deps-demo deps-test
+.PHONY: all build demo test test-unit test-device test-guest test-clonezilla fuzz bench format lint clean deps-build deps-demo deps-test
 
 all: build
 
@@ -70,14 +70,18 @@ test-guest:
 test-clonezilla: deps-test build
 	$(SUDO) env PATH="$$PATH" $(SWIFT_TEST) --filter theRealClonezilla
 
+# libFuzzer on every parser of foreign bytes, ten minutes each.
+fuzz: deps-test
+	Fuzz/run.sh
+
 bench: deps-test build
 	$(SUDO) env PATH="$$PATH" Benchmarks/run.sh
 
 format:
-	swift format --in-place --recursive Package.swift Sources Tests Benchmarks
+	swift format --in-place --recursive Package.swift Sources Tests Benchmarks Fuzz
 
 lint:
-	swift format lint --strict --recursive Package.swift Sources Tests Benchmarks
+	swift format lint --strict --recursive Package.swift Sources Tests Benchmarks Fuzz
 
 clean:
 	rm -rf .build out

@@ -4,13 +4,17 @@
 
 import PackageDescription
 
-let swiftSettings: [SwiftSetting] = [
-  .swiftLanguageMode(.v6),
-  .enableUpcomingFeature("ExistentialAny"),
-  .enableUpcomingFeature("InternalImportsByDefault"),
-  .enableUpcomingFeature("MemberImportVisibility"),
-  .enableExperimentalFeature("Lifetimes"),
-]
+/// Set by Fuzz/run.sh: all of our code tells libFuzzer which way it went.
+let isFuzzing = Context.environment["SLIPWAY_FUZZ"] != nil
+
+let swiftSettings: [SwiftSetting] =
+  [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableExperimentalFeature("Lifetimes"),
+  ] + (isFuzzing ? [.unsafeFlags(["-sanitize=fuzzer", "-parse-as-library"])] : [])
 
 let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
@@ -159,9 +163,26 @@ let package = Package(
     // What the benchmarks run on our side of a comparison.
     benchmark("bench-squashfs", ["LiveImage", "Squashfs", "TarStream", system]),
     benchmark("bench-iso", ["ISOImage", system]),
+    // What fuzzers feed; the corpus of broken inputs runs through it, too.
+    .target(
+      name: "FuzzTargets",
+      dependencies: ["Recipe", "Compression", "PartcloneStream", "Volumes", "FileSystems", "BlockIO", "Bytes", system],
+      path: "Fuzz/Sources/FuzzTargets", swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "fuzz-seed", dependencies: ["FuzzTargets", "Volumes", "FileSystems", "BlockIO", system],
+      path: "Fuzz/Sources/fuzz-seed", swiftSettings: swiftSettings),
+    tests("FuzzTests", ["FuzzTargets", "BlockIO", "TestSupport", system]),
     benchmark("bench-imaging", ["Imaging", "FileSystems", "Compression", "BlockIO", "Bytes", system]),
     .target(
       name: "TestSupport", dependencies: ["Commands", "BlockIO", "Bytes", "Reporting", system],
       path: "Tests/TestSupport", swiftSettings: swiftSettings),
   ]
 )
+
+if isFuzzing {
+  package.targets += [
+    .executableTarget(
+      name: "fuzz", dependencies: ["FuzzTargets"], path: "Fuzz/Sources/fuzz", swiftSettings: swiftSettings,
+      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer", "-use-ld=lld"])])
+  ]
+}
