@@ -19,7 +19,7 @@ DEMO_PACKAGES := grub-pc-bin grub-efi-amd64-bin grub-common mtools attr udev pyt
 TEST_PACKAGES := partclone gdisk parted xorriso squashfs-tools squashfs-tools-ng isolinux syslinux-common shim-signed \
 	grub-efi-amd64-signed zstd pigz gzip bzip2 xz-utils lz4 lzop qemu-utils busybox-static cpio tar kmod procps bc time \
 	unzip python3-jsonschema python3-yaml drbl rclone fuse3 sshfs openssh-server openssh-client nginx-light \
-	nfs-ganesha nfs-ganesha-vfs
+	nfs-ganesha nfs-ganesha-vfs samba
 
 .PHONY: all build demo test test-unit test-device test-guest test-clonezilla fuzz bench format lint clean deps-build deps-demo deps-test
 

@@ -75,12 +75,15 @@ public enum GuestError: Failure {
   case missingFirmware(FilePath)
   case missingFile(FilePath)
   case didNotStart(status: Int32, standardError: String)
+  /// Somebody else ended QEMU; what it said about that.
+  case ended(String)
 
   public var reason: String {
     switch self {
     case .missingFirmware(let path): "the UEFI firmware \(path) is not there"
     case .missingFile(let path): "\(path) does not exist or cannot be read"
     case .didNotStart(let status, let text): "QEMU ended with status \(status): \(text)"
+    case .ended(let text): "QEMU was ended from outside in the middle: \(text)"
     }
   }
 
@@ -89,6 +92,7 @@ public enum GuestError: Failure {
     case .missingFirmware: "install Debian's package ovmf, or boot with --firmware bios"
     case .missingFile: "check the path"
     case .didNotStart: nil
+    case .ended: "boot it again; what its disks hold now is unfinished"
     }
   }
 
@@ -96,7 +100,7 @@ public enum GuestError: Failure {
     switch self {
     case .missingFirmware: .unavailable
     case .missingFile: .noInput
-    case .didNotStart: .failure
+    case .didNotStart, .ended: .failure
     }
   }
 }

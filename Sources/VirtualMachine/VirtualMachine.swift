@@ -82,6 +82,11 @@ public struct VirtualMachine: Sendable {
           if accelerator == .kvm { return nil }
           throw GuestError.didNotStart(status: output.status, standardError: output.standardError)
         }
+        // QEMU succeeds, too, when it is told to end by a signal.
+        let signal = output.standardError.split(whereSeparator: \.isNewline).last {
+          $0.contains("terminating on signal")
+        }
+        if let signal, !Task.isCancelled { throw GuestError.ended(String(signal)) }
         return console.sawPanic ? .panicked : .poweredOff
       }
       group.addTask { try await watch(verdictFile, console: console, until: start + timeout) }

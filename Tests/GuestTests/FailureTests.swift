@@ -36,6 +36,24 @@ import Testing
     }
   }
 
+  /// QEMU that someone else ends has not powered the machine off.
+  @Test(.timeLimit(.minutes(5))) func anEmulatorEndedFromOutsideIsNamed() async throws {
+    try await withScene("ended") { folder in
+      let disk = try await Disk.empty(folder.appending("disk.raw"), size: "64M")
+      let said = try await shell(
+        """
+        '\(Stage.program("slipway"))' boot '\(disk.path)' --timeout 120 > '\(folder)/said' 2>&1 & boot=$!
+        for _ in {1..100}; do
+          pkill -TERM -P $boot -f qemu-system && break
+          sleep 0.2
+        done
+        wait $boot && status=0 || status=$?
+        echo "status $status"; cat '\(folder)/said'
+        """)
+      #expect(said.hasPrefix("status 1\n") && said.contains("ended from outside"), "\(said)")
+    }
+  }
+
   /// A guest that gives no verdict in time, and one whose kernel panics, are told apart.
   @Test(.timeLimit(.minutes(15))) func timeOutAndPanicAreToldApart() async throws {
     let demo = try await Stage.shared.demo()

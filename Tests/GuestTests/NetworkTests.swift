@@ -48,28 +48,34 @@ import Testing
     }
   }
 
-  /// From an NFS server (version 4) on BIOS and over SSH on UEFI, at the same time.
-  @Test(.timeLimit(.minutes(30))) func restoresFromNFSAndSSH() async throws {
+  /// From an NFS server (version 4) on BIOS, over SSH on UEFI and from an SMB server on BIOS, at the same time.
+  @Test(.timeLimit(.minutes(30))) func restoresFromNFSAndSSHAndSMB() async throws {
     let (demo, saved) = (try await Stage.shared.demo(), try await Stage.shared.saved())
     let network = try await Stage.shared.network()
     let media = [
       try await Stage.shared.medium(starting: "nfs"), try await Stage.shared.medium(starting: "ssh"),
+      try await Stage.shared.medium(starting: "smb"),
     ]
-    try await withScene("nfs-ssh") { folder in
+    try await withScene("nfs-ssh-smb") { folder in
       let server = try await NFSServer(saved.repository, port: network.nfs, in: folder)
       let daemon = try await SSHServer(network, in: folder)
+      let samba = try await SMBServer(saved.repository, port: network.smb, in: folder)
       do {
         async let nfs: Void = restore(demo, from: media[0], firmware: "bios", in: folder.appending("nfs"))
         async let ssh: Void = restore(demo, from: media[1], firmware: "uefi", in: folder.appending("ssh"))
+        async let smb: Void = restore(demo, from: media[2], firmware: "bios", in: folder.appending("smb"))
         try await nfs
         try await ssh
+        try await smb
       } catch {
         try await server.stop()
         try await daemon.stop()
+        try await samba.stop()
         throw error
       }
       try await server.stop()
       try await daemon.stop()
+      try await samba.stop()
     }
   }
 
@@ -179,6 +185,45 @@ private struct SSHServer {
         """.utf8))
     try await shell("mkdir -p -m 755 /run/sshd && /usr/sbin/sshd -f '\(configuration)' -E '\(folder)/sshd.log'")
     try await waitForPort(network.ssh)
+  }
+
+  func stop() async throws { try await shell("kill \"$(cat '\(pid)')\"") }
+}
+
+/// A smbd with one user; a folder as share `images`, read-only.
+private struct SMBServer {
+  private let pid: FilePath
+
+  init(_ images: FilePath, port: Int, in folder: FilePath) async throws {
+    let state = folder.appending("samba")
+    pid = state.appending("smbd.pid")
+    let configuration = folder.appending("smb.conf")
+    let folders = [
+      "private dir", "lock directory", "state directory", "cache directory", "pid directory", "ncalrpc dir",
+    ]
+    try configuration.write(
+      Array(
+        """
+        [global]
+        server role = standalone server
+        smb ports = \(port)
+        interfaces = 127.0.0.1
+        bind interfaces only = yes
+        \(folders.map { "\($0) = \(state)" }.joined(separator: "\n"))
+        log file = \(folder)/smbd.log
+        load printers = no
+        [images]
+        path = \(images)
+        read only = yes
+
+        """.utf8))
+    try await shell(
+      """
+      mkdir -p -m 755 '\(state)'
+      printf 'pass word\npass word\n' | smbpasswd -c '\(configuration)' -s -a root
+      smbd -D -s '\(configuration)'
+      """)
+    try await waitForPort(port)
   }
 
   func stop() async throws { try await shell("kill \"$(cat '\(pid)')\"") }

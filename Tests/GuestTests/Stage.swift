@@ -119,6 +119,7 @@ actor Stage {
     let web: Int
     let nfs: Int
     let ssh: Int
+    let smb: Int
     /// Has `host_key`, `authorized_keys` and `overlay`, with the guest's side of both.
     let keys: FilePath
   }
@@ -131,11 +132,11 @@ actor Stage {
         cd '\(folder)'
         python3 > ports <<'END'
         import socket
-        sockets = [socket.socket() for _ in range(3)]
+        sockets = [socket.socket() for _ in range(4)]
         for s in sockets: s.bind(('127.0.0.1', 0))
         print(*[s.getsockname()[1] for s in sockets])
         END
-        read -r web nfs ssh < ports
+        read -r web nfs ssh smb < ports
         mkdir -p overlay/etc/slipway/ssh
         ssh-keygen -q -t ed25519 -N '' -f host_key
         ssh-keygen -q -t ed25519 -N '' -f overlay/etc/slipway/ssh/id_ed25519
@@ -145,8 +146,8 @@ actor Stage {
     }
     let text = String(decoding: try folder.appending("ports").contents(), as: UTF8.self)
     let ports = text.split(whereSeparator: \.isWhitespace).compactMap { Int($0) }
-    try #require(ports.count == 3, "three ports")
-    return Network(web: ports[0], nfs: ports[1], ssh: ports[2], keys: folder)
+    try #require(ports.count == 4, "four ports")
+    return Network(web: ports[0], nfs: ports[1], ssh: ports[2], smb: ports[3], keys: folder)
   }
 
   // MARK: An image that a guest saved
@@ -256,6 +257,10 @@ private func guestRecipe(
       action: restore
       image: stock
       repository: nfs4://10.0.2.2:\(network.nfs)/images
+    - name: smb
+      action: restore
+      image: stock
+      repository: smb://root:pass%20word@10.0.2.2:\(network.smb)/images
     - name: ssh
       action: restore
       image: stock
