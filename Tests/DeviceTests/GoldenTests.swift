@@ -23,7 +23,8 @@ func machineContext() -> ImagingContext {
 
 /// The program as it was built beside the tests.
 func reimageProgram() throws -> FilePath {
-  let program = FilePath(CommandLine.arguments[0]).removingLastComponent().appending("reimage")
+  let tests = FilePath(FileManager.default.currentDirectoryPath).pushing(FilePath(CommandLine.arguments[0]))
+  let program = tests.removingLastComponent().appending("reimage")
   try #require(access(program.string, X_OK) == 0, "build all of the package first: \(program)")
   return program
 }
