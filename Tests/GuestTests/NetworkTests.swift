@@ -85,6 +85,14 @@ import Testing
     let boot = try await Machine.boot(
       medium, firmware: firmware, disks: [target.path], hasNetwork: true, in: folder)
     #expect(boot.status == 0, "\(boot.said)")
+    if firmware == "uefi" {
+      // The firmware that had never seen the disk has the entry of the machine that was saved, for this disk.
+      let partition = try await tool("sfdisk", "--part-uuid", demo.source.string, "2").trimmed.lowercased()
+      let entry = boot.console.split(whereSeparator: \.isNewline).first {
+        $0.contains("stock system") && $0.contains("HD(2,GPT")
+      }
+      #expect(entry?.lowercased().contains(partition) == true, "\(entry ?? "no entry") is not for \(partition)")
+    }
     // An error here would end the machine beside this one.
     if boot.status == 0 { try await compare(demo.source, target.path) }
   }

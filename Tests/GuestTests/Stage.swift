@@ -141,6 +141,17 @@ actor Stage {
         ssh-keygen -q -t ed25519 -N '' -f host_key
         ssh-keygen -q -t ed25519 -N '' -f overlay/etc/slipway/ssh/id_ed25519
         mv overlay/etc/slipway/ssh/id_ed25519.pub authorized_keys
+        # The firmware of the saved machine knows its disk; what that of a restored one knows is shown.
+        cat > before <<'END'
+        #!/bin/sh
+        [ "$SLIPWAY_ACTION" = save ] && [ -d /sys/firmware/efi ] || exit 0
+        efibootmgr -q -c -d /dev/vda -p 2 -L 'stock system' -l '\\EFI\\BOOT\\BOOTX64.EFI'
+        END
+        cat > after <<'END'
+        #!/bin/sh
+        [ ! -d /sys/firmware/efi ] || efibootmgr -v
+        END
+        chmod 755 before after
         echo "[10.0.2.2]:$ssh $(cut -d' ' -f1,2 host_key.pub)" > overlay/etc/slipway/ssh/known_hosts
         """)
     }
@@ -219,6 +230,7 @@ private func guestRecipe(
     arguments: [mitigations=off]
   compression: { level: 1 }
   overlays: ["\(network.keys)/overlay"]
+  hooks: { prerun: ["\(network.keys)/before"], postrun: ["\(network.keys)/after"] }
   jobs:
     - name: save
       action: save
