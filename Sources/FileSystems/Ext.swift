@@ -25,9 +25,68 @@ struct Ext: FileSystemReader {
 
   func allocationMap() throws -> AllocationMap {
     try checkSuperblock()
+    guard superblock.incompatible.contains(.recover) else {
+      if !superblock.state.contains(.valid) || superblock.state.contains(.orphans) {
+        throw volume.needsRecovery("its superblock is not marked as clean")
+      }
+      let geometry = try ExtGeometry(superblock, volume)
+      let clusters = try clusterMap(geometry)
+      let bitmap = clusters.blocks()
+      return AllocationMap(
+        identity: identity, blockSize: geometry.blockSize, bitmap: bitmap,
+        warnings: bitmap.count - bitmap.usedCount == superblock.freeBlockCount
+          ? []
+          : [
+            "\(volume.device.name): the superblock counts \(superblock.freeBlockCount) free blocks, "
+              + "the groups \(bitmap.count - bitmap.usedCount)"
+          ])
+    }
+    return try volume.parsing("its journal") { try recoveredMap() }
+  }
+
+  /// The map as it is once the journal is replayed, and what was used before.
+  private func recoveredMap() throws -> AllocationMap {
+    guard superblock.compatible.contains(.hasJournal), superblock.journalInode != 0 else {
+      throw volume.needsRecovery("the journal with its last changes is on another device")
+    }
     let geometry = try ExtGeometry(superblock, volume)
+    let file = try ExtFileBlocks(inode: superblock.journalInode, geometry, volume)
+    let (overlay, transactionCount) = try ExtJournal(volume, file, blockSize: geometry.blockSize).replayed()
+    guard let recovered = try Ext(overlay) else { throw volume.damaged("its journal replaces the superblock") }
+    try recovered.checkSuperblock()
+    let recoveredGeometry = try ExtGeometry(recovered.superblock, recovered.volume)
+    // A file system only grows while it is mounted.
+    guard recoveredGeometry.blockSize == geometry.blockSize, recoveredGeometry.blockCount >= geometry.blockCount else {
+      throw volume.damaged("its journal changes it to \(recoveredGeometry.blockCount) blocks")
+    }
+    var bitmap = try recovered.clusterMap(recoveredGeometry).blocks()
+    // The map after the replay is the right one; what was used before only adds to it, as far as it can be read.
+    do {
+      let before = try clusterMap(geometry, isConsistent: false).blocks()
+      bitmap.formUnion(before.extended(to: bitmap.count, used: false))
+    } catch is FileSystemError {}
+    file.forEachRun { bitmap.set($0) }
+    return AllocationMap(
+      identity: recovered.identity, blockSize: geometry.blockSize, bitmap: bitmap,
+      warnings: [
+        "\(volume.device.name): not cleanly unmounted; its journal (\(transactionCount) transactions) was replayed "
+          + "in memory to find the used blocks"
+      ])
+  }
+
+  /// Throws unless the superblock can be understood.
+  private func checkSuperblock() throws(FileSystemError) {
+    if let feature = superblock.unknownFeature { throw volume.unsupported(feature) }
+    guard superblock.checksumMatches else { throw volume.damaged("the checksum of its superblock is wrong") }
+    if superblock.state.contains(.errors) { throw volume.damaged("the kernel has marked it as having errors") }
+  }
+
+  /// - Parameter isConsistent: whether the bitmaps must agree with the groups' counts, which on disk they need not until
+  ///   the journal is replayed.
+  private func clusterMap(_ geometry: ExtGeometry, isConsistent: Bool = true) throws -> ExtClusterMap {
     var clusters = ExtClusterMap(geometry)
     try readGroups(geometry, into: &clusters)
+    guard isConsistent else { return clusters }
     for group in 0..<geometry.groupCount {
       let counts = clusters.freeCounts(of: group)
       guard counts.found == counts.expected else {
@@ -35,18 +94,7 @@ struct Ext: FileSystemReader {
           "group \(group) has \(counts.found) free clusters by its bitmap, \(counts.expected) by its count")
       }
     }
-    return AllocationMap(identity: identity, blockSize: geometry.blockSize, bitmap: clusters.blocks())
-  }
-
-  /// Throws unless the bitmaps can be understood and say what is used.
-  private func checkSuperblock() throws(FileSystemError) {
-    if let feature = superblock.unknownFeature { throw volume.unsupported(feature) }
-    guard superblock.checksumMatches else { throw volume.damaged("the checksum of its superblock is wrong") }
-    if superblock.incompatible.contains(.recover) { throw volume.needsRecovery("its journal holds changes") }
-    if superblock.state.contains(.errors) { throw volume.damaged("the kernel has marked it as having errors") }
-    if !superblock.state.contains(.valid) || superblock.state.contains(.orphans) {
-      throw volume.needsRecovery("its superblock is not marked as clean")
-    }
+    return clusters
   }
 
   /// Takes the block bitmaps and what the descriptors say into the map.

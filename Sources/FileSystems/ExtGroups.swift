@@ -15,6 +15,9 @@ struct ExtGeometry {
   /// A bit of a block bitmap stands for 2 to this power of blocks.
   let clusterBlocksLog2: Int
   let groupCount: Int
+  let inodesPerGroup: Int
+  /// In bytes.
+  let inodeSize: Int
   let inodeTableBlocks: Int
   let descriptorSize: Int
   let descriptorsPerBlock: Int
@@ -62,8 +65,8 @@ struct ExtGeometry {
     groupCount = (blockCount - firstBlock + blocksPerGroup - 1) / blocksPerGroup
     try require(groupCount <= UInt32.max, "\(groupCount) groups")
 
-    let inodeSize = Int(superblock.inodeSize)
-    let inodesPerGroup = Int(superblock.inodesPerGroup)
+    inodeSize = Int(superblock.inodeSize)
+    inodesPerGroup = Int(superblock.inodesPerGroup)
     try require(
       inodeSize >= 128 && inodeSize <= blockSize && inodeSize.nonzeroBitCount == 1, "inodes of \(inodeSize) bytes")
     try require(

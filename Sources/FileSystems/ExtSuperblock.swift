@@ -65,6 +65,10 @@ struct ExtSuperblock: Sendable {
   let firstMetaBlockGroup: UInt32
   /// The two groups with backups when ``Compatible/sparseSuper2`` is set.
   let backupGroups: [UInt32]
+  /// What the superblock counts as free, in blocks; brought up to date on unmounting.
+  let freeBlockCount: UInt64
+  /// The inode of the journal; 0 when it is on another device or there is none.
+  let journalInode: UInt32
   let uuid: String?
   let label: String?
   /// False when the superblock has a checksum and it is wrong.
@@ -98,10 +102,14 @@ struct ExtSuperblock: Sendable {
       try bytes.littleEndian(UInt32.self, at: 0x24C), try bytes.littleEndian(UInt32.self, at: 0x250),
     ]
     let low = UInt64(try bytes.littleEndian(UInt32.self, at: 0x04))
+    let freeLow = UInt64(try bytes.littleEndian(UInt32.self, at: 0x0C))
+    journalInode = try bytes.littleEndian(UInt32.self, at: 0xE0)
     if incompatible.contains(.wide) {
+      freeBlockCount = freeLow | UInt64(try bytes.littleEndian(UInt32.self, at: 0x158)) << 32
       blockCount = low | UInt64(try bytes.littleEndian(UInt32.self, at: 0x150)) << 32
       descriptorSize = try bytes.littleEndian(UInt16.self, at: 0xFE)
     } else {
+      freeBlockCount = freeLow
       blockCount = low
       descriptorSize = 32
     }

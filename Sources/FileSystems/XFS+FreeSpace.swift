@@ -6,13 +6,16 @@ import Bytes
 struct XFSFreeSpace {
   private let volume: Volume
   private let superblock: XFSSuperblock
+  private let overlay: OverlayDevice?
   /// One bit a block of the file system.
   private(set) var bitmap: BlockBitmap
   /// Free blocks, those on the free lists and those of the free-space trees: what the superblock counts as free.
   private(set) var unallocatedBlocks: UInt64 = 0
 
-  init(_ volume: Volume, _ superblock: XFSSuperblock) {
+  /// - Parameter overlay: where the log was replayed; what it replaces has no checksum until it is written.
+  init(_ volume: Volume, _ superblock: XFSSuperblock, replacedIn overlay: OverlayDevice? = nil) {
     self.volume = volume
+    self.overlay = overlay
     self.superblock = superblock
     // The superblock was checked to be no larger than the volume.
     bitmap = BlockBitmap(count: Int(superblock.blockCount), used: true)
@@ -29,7 +32,8 @@ struct XFSFreeSpace {
       throw volume.damaged("allocation group \(number) has no free-space header")
     }
     if superblock.version == 5 {
-      guard try header.hasValidXFSChecksum(at: 216) else {
+      let offset = firstBlock * UInt64(superblock.blockSize) + UInt64(sectorSize)
+      guard try isReplaced(offset, sectorSize) || header.hasValidXFSChecksum(at: 216) else {
         throw volume.damaged("the checksum of the free-space header of allocation group \(number) is wrong")
       }
       guard header[64..<80].elementsEqual(superblock.metadataUUID) else {
@@ -63,6 +67,14 @@ struct XFSFreeSpace {
     unallocatedBlocks += UInt64(try header.bigEndian(UInt32.self, at: 48))
     unallocatedBlocks += UInt64(try header.bigEndian(UInt32.self, at: 60))
   }
+
+  /// Takes back what was found of a group, so that it adds nothing to another map.
+  mutating func disregardGroup(_ number: UInt64) {
+    let first = Int(number * superblock.groupBlocks)
+    bitmap.set(first..<(first + Int(superblock.groupBlocks)), used: false)
+  }
+
+  private func isReplaced(_ offset: UInt64, _ count: Int) -> Bool { overlay?.replaces(offset, UInt64(count)) ?? false }
 
   private struct Group {
     let number: UInt64
@@ -119,7 +131,10 @@ struct XFSFreeSpace {
       throw volume.damaged("the free-space tree block at block \(position) is not of level \(level)")
     }
     guard checksummed else { return 16 }
-    guard try node.hasValidXFSChecksum(at: 52) else {
+    guard
+      try isReplaced(position * UInt64(superblock.blockSize), superblock.blockSize)
+        || node.hasValidXFSChecksum(at: 52)
+    else {
       throw volume.damaged("the checksum of the free-space tree block at block \(position) is wrong")
     }
     guard try node.bigEndian(UInt64.self, at: 16) == position * UInt64(superblock.blockSize / 512),

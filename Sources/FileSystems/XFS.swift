@@ -12,10 +12,13 @@ struct XFS: FileSystemReader {
   let volume: Volume
   let superblock: XFSSuperblock
 
-  init?(_ device: any BlockDevice) throws {
+  init?(_ device: any BlockDevice) throws { try self.init(device, replacedIn: nil) }
+
+  /// - Parameter overlay: where the log was replayed; what it replaces has no checksum until it is written.
+  private init?(_ device: any BlockDevice, replacedIn overlay: OverlayDevice?) throws {
     volume = Volume(device: device, kind: .xfs)
     guard device.byteCount >= 512, try device.read(at: 0, count: 4) == Array("XFSB".utf8) else { return nil }
-    superblock = try XFSSuperblock(volume)
+    superblock = try XFSSuperblock(volume, replacedIn: overlay)
   }
 
   var identity: FileSystemIdentity {
@@ -27,24 +30,66 @@ struct XFS: FileSystemReader {
   func allocationMap() throws -> AllocationMap {
     try superblock.refuseUnknownFeatures(volume)
     return try volume.parsing("a structure") {
-      guard try XFSLog(volume, superblock).isClean() else {
-        throw volume.needsRecovery("its log holds changes that are not yet in place")
-      }
-      var space = XFSFreeSpace(volume, superblock)
-      for group in 0..<superblock.groupCount { try space.addGroup(group) }
-      let log = superblock.logBlocks
-      guard let run = space.bitmap.nextUsedRun(from: log.lowerBound), run.lowerBound == log.lowerBound,
-        run.upperBound >= log.upperBound
-      else { throw volume.damaged("blocks of its log are marked as free") }
-      var warnings: [String] = []
-      if space.unallocatedBlocks != superblock.freeBlockCount {
-        warnings.append(
-          "\(volume.device.name): the superblock counts \(superblock.freeBlockCount) free blocks, "
-            + "the allocation groups \(space.unallocatedBlocks)")
-      }
-      return AllocationMap(
-        identity: identity, blockSize: superblock.blockSize, bitmap: space.bitmap, warnings: warnings)
+      guard let replay = try XFSLog(volume, superblock).replay() else { return try cleanMap() }
+      return try recoveredMap(replay)
     }
+  }
+
+  private func cleanMap() throws -> AllocationMap {
+    var space = XFSFreeSpace(volume, superblock)
+    for group in 0..<superblock.groupCount { try space.addGroup(group) }
+    try checkLog(space.bitmap)
+    var warnings: [String] = []
+    if space.unallocatedBlocks != superblock.freeBlockCount {
+      warnings.append(
+        "\(volume.device.name): the superblock counts \(superblock.freeBlockCount) free blocks, "
+          + "the allocation groups \(space.unallocatedBlocks)")
+    }
+    return AllocationMap(
+      identity: identity, blockSize: superblock.blockSize, bitmap: space.bitmap, warnings: warnings)
+  }
+
+  /// The map as it is once the log is replayed, and what was used before.
+  private func recoveredMap(_ replay: XFSLogReplay) throws -> AllocationMap {
+    let overlay = replay.overlay
+    guard let recovered = try XFS(overlay, replacedIn: overlay) else {
+      throw volume.damaged("its log replaces the superblock")
+    }
+    try recovered.superblock.refuseUnknownFeatures(recovered.volume)
+    // A file system only grows while it is mounted; shrinking takes blocks from its last group.
+    guard recovered.superblock.blockSize == superblock.blockSize,
+      recovered.superblock.sectorSize == superblock.sectorSize,
+      recovered.superblock.groupBlocks == superblock.groupBlocks
+    else { throw volume.damaged("its log changes the size of its blocks") }
+    var space = XFSFreeSpace(recovered.volume, recovered.superblock, replacedIn: overlay)
+    for group in 0..<recovered.superblock.groupCount { try space.addGroup(group) }
+    try checkLog(space.bitmap)
+
+    // Part of the trees may have reached the disk and part not, so that a group cannot be read. The map after the replay
+    // is the right one all the same; what was used before only adds to it.
+    var before = XFSFreeSpace(volume, superblock)
+    for group in 0..<superblock.groupCount {
+      do {
+        try before.addGroup(group)
+      } catch is FileSystemError {
+        before.disregardGroup(group)
+      }
+    }
+    var bitmap = space.bitmap
+    before.bitmap.forEachUsedRun { bitmap.set($0) }
+    return AllocationMap(
+      identity: recovered.identity, blockSize: superblock.blockSize, bitmap: bitmap,
+      warnings: [
+        "\(volume.device.name): not cleanly unmounted; its log (\(replay.transactionCount) transactions) was replayed "
+          + "in memory to find the used blocks"
+      ])
+  }
+
+  private func checkLog(_ bitmap: BlockBitmap) throws(FileSystemError) {
+    let log = superblock.logBlocks
+    guard let run = bitmap.nextUsedRun(from: log.lowerBound), run.lowerBound == log.lowerBound,
+      run.upperBound >= log.upperBound
+    else { throw volume.damaged("blocks of its log are marked as free") }
   }
 }
 
@@ -71,8 +116,9 @@ struct XFSSuperblock: Sendable {
   private let isInProgress: Bool
   private let hasRealtimeDevice: Bool
   private let incompatibleFeatures: UInt32
+  private let logFeatures: UInt32
 
-  init(_ volume: Volume) throws {
+  init(_ volume: Volume, replacedIn overlay: OverlayDevice?) throws {
     let start = try volume.read("the superblock", at: 0, count: 512)
     blockSize = Int(try start.bigEndian(UInt32.self, at: 4))
     sectorSize = Int(try start.bigEndian(UInt16.self, at: 102))
@@ -83,7 +129,7 @@ struct XFSSuperblock: Sendable {
     version = Int(try start.bigEndian(UInt16.self, at: 100) & 0xF)
     guard version >= 4 else { throw volume.unsupported("version \(version)") }
     guard version <= 5 else { throw volume.damaged("version \(version)") }
-    if version == 5 {
+    if version == 5, !(overlay?.replaces(0, UInt64(sectorSize)) ?? false) {
       let sector = try volume.read("the superblock", at: 0, count: sectorSize)
       guard try sector.hasValidXFSChecksum(at: 224) else {
         throw volume.damaged("the superblock's checksum is wrong")
@@ -111,6 +157,7 @@ struct XFSSuperblock: Sendable {
     isInProgress = start[126] != 0
     hasRealtimeDevice = try start.bigEndian(UInt64.self, at: 16) != 0 || start.bigEndian(UInt64.self, at: 24) != 0
     incompatibleFeatures = version == 5 ? try start.bigEndian(UInt32.self, at: 216) : 0
+    logFeatures = version == 5 ? try start.bigEndian(UInt32.self, at: 220) : 0
     metadataUUID =
       incompatibleFeatures & Self.metaUUIDFeature != 0 ? try start.span.bytes.array(at: 248, count: 16) : uuid
 
@@ -147,6 +194,16 @@ struct XFSSuperblock: Sendable {
       throw volume.unsupported("incompatible features 0x\(String(unknown, radix: 16))")
     }
     guard !hasRealtimeDevice else { throw volume.unsupported("a realtime device") }
+  }
+
+  /// - Throws: ``FileSystemError/needsRecovery(volume:kind:detail:)`` when the log may hold what is not known here.
+  func refuseUnknownLogFeatures(_ volume: Volume) throws(FileSystemError) {
+    let extendedAttributes: UInt32 = 1 << 0
+    let unknown = logFeatures & ~extendedAttributes
+    guard unknown == 0 else {
+      throw volume.needsRecovery(
+        "its log holds changes with the unknown features 0x\(String(unknown, radix: 16))")
+    }
   }
 
   private static let metaUUIDFeature: UInt32 = 1 << 2

@@ -55,28 +55,6 @@ import Testing
     }
   }
 
-  @Test func aCrashedVolumeNeedsRecoveryUntilItWasMountedAgain() async throws {
-    try await withTemporaryDirectory { folder in
-      let image = folder.appending("xfs")
-      try await shell("truncate -s 400M \(image); mkfs.xfs -q -f \(image)")
-      try await withMount(image, in: folder) { mount in
-        try await shell(
-          "for i in {1..300}; do head -c 20000 /dev/urandom > \(mount)/f$i; done; sync; rm \(mount)/f1*; "
-            + "xfs_io -x -c 'shutdown -f' \(mount)")
-      }
-      do {
-        _ = try FileSystems.allocationMap(of: FileDevice(path: image))
-        Issue.record("a dirty log was taken for a clean one")
-      } catch FileSystemError.needsRecovery(_, let kind, _) {
-        #expect(kind == .xfs)
-      }
-      try await withMount(image, in: folder) { _ in }
-      let map = try #require(try FileSystems.allocationMap(of: FileDevice(path: image)))
-      let oracle = try await xfsFreeBlocks(image)
-      #expect(map.bitmap.usedCount + oracle.free.usedCount == map.bitmap.count + oracle.freeList)
-    }
-  }
-
   /// After many rounds the head of the log has gone around the ring; each unmount must be found wherever it stands.
   @Test func theEndOfTheLogIsFoundAfterItWentRound() async throws {
     try await withTemporaryDirectory { folder in
