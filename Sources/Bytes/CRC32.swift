@@ -22,4 +22,13 @@ public struct CRC32: Sendable {
   }
 
   public static func checksum(_ bytes: [UInt8]) -> UInt32 { checksum(bytes.span.bytes) }
+
+  /// The shift register after `bytes`, with neither the initial nor the final inversion: `crc32_le` in the Linux kernel,
+  /// which F2FS and NILFS2 use.
+  /// - Parameter seed: the shift register before.
+  public static func shiftRegister(seed: UInt32, _ bytes: RawSpan) -> UInt32 {
+    var crc = CRC32(~seed)
+    crc.update(bytes)
+    return ~crc.value
+  }
 }

@@ -21,10 +21,12 @@ struct BtrfsKey {
   }
 
   static let extentTreeID: UInt64 = 2
+  static let blockGroupTreeID: UInt64 = 11
   static let extentData: UInt8 = 108
   static let rootItem: UInt8 = 132
   static let extentItem: UInt8 = 168
   static let metadataItem: UInt8 = 169
+  static let blockGroupItem: UInt8 = 192
   static let chunkItem: UInt8 = 228
 }
 

@@ -71,35 +71,60 @@ private struct BtrfsUsedSpace {
     }
   }
 
-  /// Marks all that the extent tree lists, and checks it against the superblock's count.
+  /// Marks all that the extent tree lists, and checks it against the counts of the superblock and the block groups.
   mutating func addExtents() throws {
     let trees = trees
     try trees.walk(superblock.chunkTree, onBlock: { try markBlock($0) }, onItem: { _, _ in })
     var extentTree: BtrfsRoot?
+    var blockGroupTree: BtrfsRoot?
     try trees.walk(superblock.rootTree, onBlock: { try markBlock($0) }) { key, item in
-      if key.type == BtrfsKey.rootItem, key.objectID == BtrfsKey.extentTreeID { extentTree = try BtrfsRoot(item) }
+      guard key.type == BtrfsKey.rootItem else { return }
+      if key.objectID == BtrfsKey.extentTreeID { extentTree = try BtrfsRoot(item) }
+      if key.objectID == BtrfsKey.blockGroupTreeID { blockGroupTree = try BtrfsRoot(item) }
     }
     guard let extentTree else { throw volume.damaged("the root tree has no extent tree") }
     var end: UInt64 = 0
     var total: UInt64 = 0
-    try trees.walk(extentTree, onBlock: { try markBlock($0) }) { key, _ in
+    // By the logical address of the block group: bytes listed, and bytes the group counts.
+    var listed: [UInt64: UInt64] = [:]
+    var counted: [UInt64: UInt64] = [:]
+    try trees.walk(extentTree, onBlock: { try markBlock($0) }) { key, item in
       let length: UInt64
       switch key.type {
       case BtrfsKey.extentItem: length = key.offset
       case BtrfsKey.metadataItem: length = UInt64(superblock.nodeSize)
+      case BtrfsKey.blockGroupItem:
+        counted[key.objectID] = try item.littleEndian(UInt64.self, at: 0)
+        return
       default: return
       }
       guard key.objectID >= end else {
         throw volume.damaged("the extent at logical address \(key.objectID) begins before the one before it ends")
       }
-      try markLogical(key.objectID, length)
+      let group = try markLogical(key.objectID, length)
       // `markLogical` has found the extent inside a chunk, so its end does not overflow.
       end = key.objectID + length
       total += length
+      listed[group, default: 0] += length
     }
     guard total == superblock.usedByteCount else {
       throw volume.damaged(
         "the extent tree lists \(total) bytes, the superblock counts \(superblock.usedByteCount)")
+    }
+    // Newer file systems may keep the block groups in a tree of their own.
+    if let blockGroupTree {
+      try trees.walk(blockGroupTree, onBlock: { try markBlock($0) }) { key, item in
+        guard key.type == BtrfsKey.blockGroupItem else { return }
+        counted[key.objectID] = try item.littleEndian(UInt64.self, at: 0)
+      }
+    }
+    for (group, count) in counted where count != listed[group, default: 0] {
+      throw volume.damaged(
+        "the block group at logical address \(group) counts \(count) bytes, the extent tree lists "
+          + "\(listed[group, default: 0])")
+    }
+    for group in listed.keys where counted[group] == nil {
+      throw volume.damaged("the chunk at logical address \(group) has no block group")
     }
   }
 
@@ -128,7 +153,9 @@ private struct BtrfsUsedSpace {
     try markLogical(address, UInt64(superblock.nodeSize))
   }
 
-  private mutating func markLogical(_ address: UInt64, _ length: UInt64) throws {
+  /// - Returns: the logical address of the chunk that holds the extent.
+  @discardableResult
+  private mutating func markLogical(_ address: UInt64, _ length: UInt64) throws -> UInt64 {
     let chunk = try trees.chunks.chunk(holding: address, length, in: volume)
     for stripe in chunk.stripesHere {
       let (start, length) = chunk.place(of: address - chunk.start, length, on: stripe)
@@ -138,6 +165,7 @@ private struct BtrfsUsedSpace {
       }
       mark(start, length)
     }
+    return chunk.start
   }
 
   private mutating func mark(_ start: UInt64, _ length: UInt64) {

@@ -18,6 +18,7 @@ import Testing
     ["--mixed", "-n", "4k"],
     ["--csum", "xxhash"],
     ["--csum", "blake2"],
+    ["-R", "^free-space-tree"],
   ]
 
   @Test(arguments: layouts)
@@ -40,6 +41,43 @@ import Testing
 
       try poison(image, outside: map)
       try await tool("btrfs", "check", "--readonly", "--check-data-csum", image.string)
+    }
+  }
+
+  /// All three superblocks exist, the last of them behind 256 GiB.
+  @Test func aLargeSparseVolumeKeepsAllItsSuperblocks() async throws {
+    try await withTemporaryDirectory { folder in
+      let image = try await makeImage(in: folder, ["-n", "16k"], megabytes: 300 << 10)
+      let map = try #require(try FileSystems.allocationMap(of: FileDevice(path: image)))
+      let fixed = 1 << 20 + 2 * map.blockSize
+      #expect(map.bitmap.usedCount * map.blockSize == (try await btrfsExtentCopies(image)) + fixed)
+      #expect(map.bitmap[(64 << 20) / map.blockSize] && map.bitmap[(256 << 30) / map.blockSize])
+    }
+  }
+
+  /// The sum over all is right, but not each of its parts.
+  @Test func blockGroupsThatCountOtherwiseAreRefused() async throws {
+    try await withTemporaryDirectory { folder in
+      let image = try await makeImage(in: folder, ["-n", "4k", "-m", "single"], megabytes: 150)
+      let device = try FileDevice(path: image)
+      var damaged = PatchedDevice(device)
+      let text = try await tool("btrfs", "inspect-internal", "dump-tree", "-t", "extent", image.string)
+      var leaf: UInt64 = 0
+      for line in text.split(separator: "\n") {
+        let words = line.split { " ()\t".contains($0) }
+        if words.first == "leaf" { leaf = UInt64(words[1]) ?? 0 }
+        guard words.first == "item", words[4] == "BLOCK_GROUP_ITEM", let offset = UInt64(words[7]) else { continue }
+        let place = try await copies(of: leaf, image)[0]
+        damaged.patch([0xA5, 0xA5], at: place + 101 + offset)
+        try repairBtrfsChecksum(&damaged, place..<(place + 4096))
+        break
+      }
+      #expect(!damaged.patches.isEmpty)
+      #expect {
+        try FileSystems.allocationMap(of: damaged)
+      } throws: {
+        "\($0)".contains("the block group at logical address")
+      }
     }
   }
 
@@ -84,7 +122,7 @@ import Testing
         var field = [UInt8](repeating: 0, count: 8)
         field.store(try device.read(at: 65536 + 0xBC, count: 8).littleEndian(UInt64.self, at: 0) | bits, at: 0)
         changed.patch(field, at: 65536 + 0xBC)
-        try repairChecksum(&changed, 65536..<(65536 + 4096))
+        try repairBtrfsChecksum(&changed, 65536..<(65536 + 4096))
         return unsupportedFeature(changed)
       }
       #expect(try feature(1 << 12) == "zones (zoned)")
@@ -102,7 +140,7 @@ import Testing
       var flipped = PatchedDevice(device)
       flipped.patch([0xFF], at: 65536 + 0x78)
       #expect(throws: FileSystemError.self) { try FileSystems.allocationMap(of: flipped) }
-      try repairChecksum(&flipped, 65536..<(65536 + 4096))
+      try repairBtrfsChecksum(&flipped, 65536..<(65536 + 4096))
       #expect(throws: FileSystemError.self, "the superblock's count of used bytes") {
         try FileSystems.allocationMap(of: flipped)
       }
@@ -110,11 +148,11 @@ import Testing
       let mirror: UInt64 = 64 << 20
       newer.patch([0xFF, 0xFF], at: mirror + 0x48)
       #expect(try FileSystems.allocationMap(of: newer) != nil, "the mirror's checksum is wrong")
-      try repairChecksum(&newer, mirror..<(mirror + 4096))
+      try repairBtrfsChecksum(&newer, mirror..<(mirror + 4096))
       #expect(throws: FileSystemError.self) { try FileSystems.allocationMap(of: newer) }
       var huge = PatchedDevice(device)
       huge.patch([UInt8](repeating: 0xFF, count: 8), at: 65536 + 0xD1)
-      try repairChecksum(&huge, 65536..<(65536 + 4096))
+      try repairBtrfsChecksum(&huge, 65536..<(65536 + 4096))
       #expect(throws: FileSystemError.self) { try FileSystems.allocationMap(of: huge) }
       var short = PatchedDevice(device)
       short.byteCount -= 4096
@@ -141,7 +179,7 @@ import Testing
       try readDamaged(device, structures: structures, rounds: 4000, seed: 4) { device, structure in
         let isSuperblock = structure.lowerBound < 1 << 17
         let start = isSuperblock ? 65536 : structure.lowerBound
-        try repairChecksum(&device, start..<(start + 4096))
+        try repairBtrfsChecksum(&device, start..<(start + 4096))
       }
     }
   }
@@ -180,7 +218,7 @@ import Testing
 }
 
 /// Corrects the CRC-32C of a superblock or tree block of Btrfs.
-private func repairChecksum(_ device: inout PatchedDevice, _ structure: Range<UInt64>) throws {
+private func repairBtrfsChecksum(_ device: inout PatchedDevice, _ structure: Range<UInt64>) throws {
   let bytes = try device.read(at: structure.lowerBound + 32, count: structure.count - 32)
   var checksum = [UInt8](repeating: 0, count: 4)
   checksum.store(CRC32C.checksum(bytes), at: 0)
