@@ -8,7 +8,7 @@ public import Reporting
 /// The file systems (and other contents) a volume can hold, by their Clonezilla names.
 public enum FileSystemKind: String, Sendable, CaseIterable {
   case ext2, ext3, ext4, xfs, btrfs, ntfs, fat12, fat16, fat32, exfat, f2fs, nilfs2, hfsplus, apfs, jfs, reiserfs
-  case reiser4, ufs, minix, vmfs, swap
+  case reiser4, ufs, minix, swap
 
   /// The name in an image's file names: `sda1.<name>-ptcl-img.zst`. Clonezilla calls every FAT `vfat`.
   public var clonezillaName: String {
@@ -38,7 +38,6 @@ public enum FileSystemKind: String, Sendable, CaseIterable {
     case .reiser4: "REISER4"
     case .ufs: "UFS"
     case .minix: "MINIX"
-    case .vmfs: "VMFS"
     case .swap: nil
     }
   }

@@ -7,6 +7,9 @@ public enum FileSystems {
   /// The readers, in the order of probing: the more telling signatures first.
   private static let readers: [any FileSystemReader.Type] = [
     Ext.self, XFS.self, Btrfs.self, NTFS.self, FAT.self, Swap.self,
+    ExFAT.self, HFSPlus.self, JFS.self, APFS.self, Minix.self,
+    F2FS.self, NILFS2.self,
+    ReiserFS.self, Reiser4.self, UFS.self,
   ]
 
   /// What the volume holds, or nil when no known signature is there.

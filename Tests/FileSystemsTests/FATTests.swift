@@ -188,11 +188,12 @@ import Testing
 
   @Test func otherBootSectorsAreNotFAT() async throws {
     let kinds: Set<FileSystemKind?> = [.fat12, .fat16, .fat32]
-    func isFAT(_ bytes: [UInt8]) throws -> Bool { kinds.contains(try FileSystems.identify(MemoryDevice(bytes))?.kind) }
+    /// What another reader takes for its own, and for damaged, is not FAT either.
+    func isFAT(_ bytes: [UInt8]) -> Bool { kinds.contains((try? FileSystems.identify(MemoryDevice(bytes)))?.kind) }
     let fat = try await image("-F 16", kibibytes: 20_000)
-    #expect(try isFAT(fat))
-    #expect(try !isFAT([UInt8](repeating: 0, count: 1 << 20)))
-    #expect(try !isFAT([]))
+    #expect(isFAT(fat))
+    #expect(!isFAT([UInt8](repeating: 0, count: 1 << 20)))
+    #expect(!isFAT([]))
 
     try await withTemporaryDirectory { folder in
       let disk = folder.appending("disk")
@@ -201,28 +202,28 @@ import Testing
         try await tool("sfdisk", disk.string, input: "label: \(label)\n,4M\n,\n")
         var bytes = try disk.contents()
         #expect(bytes[510] == 0x55)
-        #expect(try !isFAT(bytes))
+        #expect(!isFAT(bytes))
         // GRUB's boot code begins with a jump and leaves the place of the parameters free.
         bytes.store(bytes: [0xEB, 0x63, 0x90], at: 0)
-        #expect(try !isFAT(bytes))
+        #expect(!isFAT(bytes))
       }
       try await shell("truncate -s 0 '\(disk)'; truncate -s 8M '\(disk)'; mkntfs -q -F -Q '\(disk)'")
-      #expect(try !isFAT(disk.contents()))
+      #expect(!isFAT(disk.contents()))
     }
     // exFAT keeps the place of the parameters zero.
     var exfat = fat
     exfat.store(bytes: Array("EXFAT   ".utf8), at: 3)
     exfat.store(bytes: [UInt8](repeating: 0, count: 53), at: 11)
-    #expect(try !isFAT(exfat))
+    #expect(!isFAT(exfat))
     for name in ["JFS     ", "HPFS    "] {
       var lookalike = fat
       lookalike.store(bytes: Array(name.utf8), at: 54)
-      #expect(try !isFAT(lookalike))
+      #expect(!isFAT(lookalike))
     }
     for (offset, value) in [(11, UInt8(1)), (13, 3), (13, 0), (14, 0), (16, 0), (21, 0xF1), (0, 0x33), (510, 0)] {
       var odd = fat
       odd[offset] = value
-      #expect(try !isFAT(odd), "byte \(offset)")
+      #expect(!isFAT(odd), "byte \(offset)")
     }
   }
 

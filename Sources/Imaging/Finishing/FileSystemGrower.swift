@@ -59,7 +59,7 @@ public struct FileSystemGrower: Sendable {
     case .btrfs: [("btrfs", "btrfs-progs")]
     case .ntfs: [("ntfsfix", "ntfs-3g"), ("ntfsresize", "ntfs-3g")]
     case .fat16, .fat32: [("fatresize", "fatresize")]
-    case .fat12, .exfat, .f2fs, .nilfs2, .hfsplus, .apfs, .jfs, .reiserfs, .reiser4, .ufs, .minix, .vmfs, .swap: []
+    case .fat12, .exfat, .f2fs, .nilfs2, .hfsplus, .apfs, .jfs, .reiserfs, .reiser4, .ufs, .minix, .swap: []
     }
   }
 
@@ -71,7 +71,7 @@ public struct FileSystemGrower: Sendable {
     do {
       switch kind {
       case .swap: return .unchanged(note: "swap has its size from mkswap")
-      case .fat12, .exfat, .f2fs, .nilfs2, .hfsplus, .apfs, .jfs, .reiserfs, .reiser4, .ufs, .minix, .vmfs:
+      case .fat12, .exfat, .f2fs, .nilfs2, .hfsplus, .apfs, .jfs, .reiserfs, .reiser4, .ufs, .minix:
         return .unchanged(note: "nothing here grows \(kind.rawValue)")
       case .ext2, .ext3, .ext4:
         try await withDevice(of: place) { device in
