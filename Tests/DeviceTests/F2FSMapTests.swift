@@ -27,7 +27,7 @@ import Testing
     try await withTemporaryDirectory { folder in
       let image = try await makeVolume(folder, size: "120M")
       let sums = try await useInGuest(
-        image, as: "f2fs", "dd if=/dev/urandom of=all bs=64k 2>/dev/null || true; : > last || true")
+        image, as: "f2fs", "dd if=/dev/urandom of=all bs=64k 2>/dev/null || true; touch last || true")
       let map = try #require(try FileSystems.allocationMap(of: FileDevice(path: image)))
       #expect(map.bitmap.usedCount > map.bitmap.count / 2)
       try poisonFreeBlocks(of: image, map)

@@ -93,7 +93,8 @@ private actor GuestKernel {
       apt-get -q download "$name" 2>&1
       dpkg-deb --fsys-tarfile ./*.deb | tar -x --wildcards './boot/vmlinuz*' './lib/modules/*/modules.*' \\
         './lib/modules/*/kernel/fs' './lib/modules/*/kernel/lib' './lib/modules/*/kernel/crypto' \\
-        './lib/modules/*/kernel/arch' './lib/modules/*/kernel/drivers/block' './lib/modules/*/kernel/drivers/virtio'
+        './lib/modules/*/kernel/arch' './lib/modules/*/kernel/drivers/block' './lib/modules/*/kernel/drivers/virtio' \\
+        './lib/modules/*/kernel/drivers/cdrom'
       rm ./*.deb; mv boot/vmlinuz* vmlinuz
       depmod -b . "$(ls lib/modules)" 2>&1
       : > running; mv "$part" '\(folder)'

@@ -28,7 +28,7 @@ import Testing
     try await withTemporaryDirectory { folder in
       let image = try await makeVolume(folder, size: "100M", ["-B", "256"])
       let sums = try await useInGuest(
-        image, as: "nilfs2", "dd if=/dev/urandom of=all bs=64k 2>/dev/null || true; : > last || true")
+        image, as: "nilfs2", "dd if=/dev/urandom of=all bs=64k 2>/dev/null || true; touch last || true")
       let map = try #require(try FileSystems.allocationMap(of: FileDevice(path: image)))
       #expect(map.bitmap.usedCount > map.bitmap.count / 2)
       try expectSizeOfFreeSpace(image, map)
@@ -59,7 +59,8 @@ import Testing
       let copy = folder.appending("copy")
       try await tool("cp", "--sparse=always", image.string, copy.string)
       let sums = try await useInGuest(copy, as: "nilfs2")
-      #expect(!sums.contains(emptyFileSum))
+      // mkfs makes the one file that is empty.
+      #expect(sums.split(separator: "\n").filter { $0.hasPrefix(emptyFileSum) } == ["\(emptyFileSum)  ./.nilfs"])
       #expect(sums.contains("./a/s20"))
       let map = try #require(try FileSystems.allocationMap(of: FileDevice(path: image)))
       let warning = try #require(map.warnings.first)
