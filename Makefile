@@ -8,7 +8,8 @@ SWIFT_BUILD := swift build -c release
 SWIFT_TEST := stdbuf -oL swift test -c release --no-parallel
 
 # What compiling needs.
-BUILD_PACKAGES := pkg-config libarchive-dev libsquashfs-dev libisofs-dev libburn-dev libzstd-dev zlib1g-dev libdeflate-dev
+BUILD_PACKAGES := pkg-config libarchive-dev libsquashfs-dev libisofs-dev libburn-dev libzstd-dev zlib1g-dev libdeflate-dev \
+	liblzma-dev libbz2-dev liblz4-dev liblzo2-dev libxxhash-dev
 # What `slipway build` and `slipway boot` run.
 RUN_PACKAGES := mmdebstrap uidmap debian-archive-keyring qemu-system-x86 ovmf seabios ipxe-qemu
 # What reimage runs to grow file systems, and to make boot entries.
@@ -17,7 +18,9 @@ IMAGING_PACKAGES := e2fsprogs ntfs-3g xfsprogs btrfs-progs dosfstools fatresize 
 DEMO_PACKAGES := grub-pc-bin grub-efi-amd64-bin grub-common mtools attr udev python3 mount
 # Tests only: the real tools that ours are compared with.
 TEST_PACKAGES := partclone gdisk parted xorriso squashfs-tools squashfs-tools-ng isolinux syslinux-common shim-signed \
-	grub-efi-amd64-signed zstd pigz gzip bzip2 xz-utils lz4 lzop qemu-utils busybox-static cpio tar kmod procps bc time \
+	grub-efi-amd64-signed zstd pigz gzip bzip2 lbzip2 pbzip2 xz-utils pixz lzip plzip \
+	lz4 lzop python3-xxhash b3sum lvm2 exfatprogs exfat-fuse \
+	jfsutils apfsprogs f2fs-tools nilfs-tools reiserfsprogs reiser4progs makefs sleuthkit qemu-utils busybox-static cpio tar kmod procps bc time \
 	unzip python3-jsonschema python3-yaml drbl rclone fuse3 sshfs openssh-server openssh-client nginx-light \
 	nfs-ganesha nfs-ganesha-vfs samba
 

@@ -55,7 +55,7 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Reso
 }
 
 /// A C library of the system, taken from Debian's -dev package.
-func library(_ name: String, pkgConfig: String, debian: String) -> Target {
+func library(_ name: String, pkgConfig: String?, debian: String) -> Target {
   .systemLibrary(
     name: name, path: "Sources/CLibraries/\(name)", pkgConfig: pkgConfig, providers: [.apt([debian])])
 }
@@ -104,10 +104,12 @@ let package = Package(
         "Commands", "Reporting", system, logging,
       ]),
     module("ImageStore", ["Pipelines", "PartcloneStream", "Volumes", "Compression", "Bytes", "Reporting", system]),
-    module("PartcloneStream", ["Bytes", "Reporting"]),
+    module("PartcloneStream", ["CXxhash", "Bytes", "Reporting"]),
     module("Volumes", ["BlockIO", "Bytes", "Reporting", system]),
     module("FileSystems", ["BlockIO", "Bytes", "Reporting"]),
-    module("Compression", ["Pipelines", "CZstd", "CZlib", "CDeflate", "Bytes", "Reporting"]),
+    module(
+      "Compression",
+      ["Pipelines", "CZstd", "CZlib", "CDeflate", "CLzma", "CBzip2", "CLz4", "CLzo", "Bytes", "Reporting"]),
     module("BlockIO", ["CLinux", "Bytes", "Reporting", system]),
 
     // Foundations.
@@ -118,6 +120,7 @@ let package = Package(
 
     // C libraries: one thin module each, used by one Swift module only.
     .target(name: "CLinux", path: "Sources/CLibraries/CLinux"),
+    .target(name: "CXxhash", path: "Sources/CLibraries/CXxhash"),
     .target(name: "CIsofs", dependencies: ["CIsofsLibrary"], path: "Sources/CLibraries/CIsofs"),
     .target(name: "CSquashfs", dependencies: ["CSquashfsLibrary"], path: "Sources/CLibraries/CSquashfs"),
     library("CIsofsLibrary", pkgConfig: "libisofs-1", debian: "libisofs-dev"),
@@ -126,6 +129,10 @@ let package = Package(
     library("CZstd", pkgConfig: "libzstd", debian: "libzstd-dev"),
     library("CZlib", pkgConfig: "zlib", debian: "zlib1g-dev"),
     library("CDeflate", pkgConfig: "libdeflate", debian: "libdeflate-dev"),
+    library("CLzma", pkgConfig: "liblzma", debian: "liblzma-dev"),
+    library("CBzip2", pkgConfig: nil, debian: "libbz2-dev"),
+    library("CLz4", pkgConfig: "liblz4", debian: "liblz4-dev"),
+    library("CLzo", pkgConfig: "lzo2", debian: "liblzo2-dev"),
 
     // Unit tests: seconds, no root.
     tests("BytesTests", ["Bytes"]),
@@ -135,7 +142,7 @@ let package = Package(
     tests("CompressionTests", ["Compression", "Bytes", "TestSupport", system]),
     tests("FileSystemsTests", ["FileSystems", "BlockIO", "Bytes", "TestSupport", system]),
     tests("VolumesTests", ["Volumes", "BlockIO", "Bytes", "Reporting", "TestSupport", system]),
-    tests("PartcloneStreamTests", ["PartcloneStream", "Bytes"]),
+    tests("PartcloneStreamTests", ["PartcloneStream", "Bytes", "TestSupport", system]),
     tests("ImageStoreTests", ["ImageStore", "Volumes", "TestSupport", system]),
     tests(
       "ImagingTests",

@@ -7,6 +7,18 @@ public enum Codec: String, Sendable, CaseIterable {
   case zstd
   /// gzip members (RFC 1952).
   case gzip
+  /// LZ4 frames, also of the legacy kind.
+  case lz4
+  /// xz streams.
+  case xz
+  /// bzip2 streams. Read only, as all below.
+  case bzip2
+  /// The `.lzma` format that came before xz.
+  case lzma
+  /// lzip members.
+  case lzip
+  /// lzop's container of LZO1X blocks.
+  case lzop
   /// Stored as it is.
   case none
 
@@ -15,47 +27,76 @@ public enum Codec: String, Sendable, CaseIterable {
     switch self {
     case .zstd: "zst"
     case .gzip: "gz"
+    case .lz4: "lz4"
+    case .xz: "xz"
+    case .bzip2: "bz2"
+    case .lzma: "lzma"
+    case .lzip: "lzip"
+    case .lzop: "lzo"
     case .none: "uncomp"
     }
   }
 
+  /// Whether streams can be written, not only read.
+  public var isWritable: Bool {
+    switch self {
+    case .zstd, .gzip, .lz4, .xz, .none: true
+    case .bzip2, .lzma, .lzip, .lzop: false
+    }
+  }
+
   /// - Parameter suffix: of a Clonezilla file name, without the dot.
-  /// - Throws: ``CompressionError/unsupported(format:)`` for the formats Clonezilla knows and we don't, and for any other.
+  /// - Throws: ``CompressionError/unsupported(format:)`` for `lrz`, which Clonezilla knows and we don't, and any other.
   public init(suffix: String) throws(CompressionError) {
     guard let codec = Self.allCases.first(where: { $0.suffix == suffix }) else { throw .unsupported(format: suffix) }
     self = codec
   }
 
+  /// Bytes that ``detect(_:)`` wants to see: the longest header it looks at.
+  public static let detectionByteCount = LZMA.aloneHeaderByteCount
+
   /// The codec whose magic number a stream starts with; ``none`` when it starts with no magic number known.
   ///
-  /// For old images whose file names don't tell. Four bytes suffice.
-  /// - Throws: ``CompressionError/unsupported(format:)`` for the other formats Clonezilla compresses with.
+  /// For old images whose file names don't tell.
+  /// - Parameter start: the first ``detectionByteCount`` bytes; fewer only when the stream has no more.
+  /// - Throws: ``CompressionError/unsupported(format:)`` for lrzip.
   public static func detect(_ start: RawSpan) throws(CompressionError) -> Codec {
-    let magic = (0..<min(6, start.byteCount)).map { start.unsafeLoad(fromByteOffset: $0, as: UInt8.self) }
-    if ZstdFrame.startsFrame(magic) { return .zstd }
-    if magic.starts(with: GzipMember.magic) { return .gzip }
-    let others: [([UInt8], String)] = [
-      (Array("BZh".utf8), "bzip2"), ([0xFD, 0x37, 0x7A, 0x58, 0x5A], "xz"), ([0x89, 0x4C, 0x5A, 0x4F], "lzop"),
-      (Array("LZIP".utf8), "lzip"), (Array("LRZI".utf8), "lrzip"), ([0x04, 0x22, 0x4D, 0x18], "lz4"),
-    ]
-    if let other = others.first(where: { magic.starts(with: $0.0) }) { throw .unsupported(format: other.1) }
-    return .none
+    let bytes = (0..<min(detectionByteCount, start.byteCount)).map {
+      start.unsafeLoad(fromByteOffset: $0, as: UInt8.self)
+    }
+    if bytes.starts(with: Array("LRZI".utf8)) { throw .unsupported(format: "lrzip") }
+    return Self.allCases.first { $0.startsStream(bytes) } ?? .none
+  }
+
+  private func startsStream(_ bytes: [UInt8]) -> Bool {
+    switch self {
+    case .zstd: ZstdFrame.startsFrame(bytes)
+    case .gzip: bytes.starts(with: GzipMember.magic)
+    case .lz4: LZ4Frame.startsFrame(bytes)
+    case .xz: bytes.starts(with: LZMA.xzMagic)
+    case .bzip2: Bzip2Decoder.startsStream(bytes)
+    case .lzma: LZMA.startsAlone(bytes)
+    case .lzip: bytes.starts(with: LZMA.lzipMagic)
+    case .lzop: bytes.starts(with: LzopHeader.magic)
+    case .none: false
+    }
   }
 }
 
 /// How a stream is to be written.
 public struct CompressionOptions: Sendable {
   public let codec: Codec
-  /// As the codec counts them: zstd 1…19, gzip 1…12.
+  /// As the codec counts them: zstd 1…19, gzip 1…12, lz4 1…12, xz 0…9.
   public let level: Int
 
-  /// - Parameter level: zstd 3 and gzip 1 unless told; clamped to what the codec has.
+  /// - Parameter level: zstd 3, gzip 1, lz4 1 and xz 3 unless told, as Clonezilla has them; clamped to what the codec has.
   public init(codec: Codec = .zstd, level: Int? = nil) {
     self.codec = codec
     switch codec {
     case .zstd: self.level = min(max(level ?? 3, 1), 19)
-    case .gzip: self.level = min(max(level ?? 1, 1), 12)
-    case .none: self.level = 0
+    case .gzip, .lz4: self.level = min(max(level ?? 1, 1), 12)
+    case .xz: self.level = min(max(level ?? 3, 0), 9)
+    case .bzip2, .lzma, .lzip, .lzop, .none: self.level = 0
     }
   }
 }

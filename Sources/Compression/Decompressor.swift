@@ -24,11 +24,11 @@ public struct DecompressionTotals: Sendable, Equatable {
   public let warnings: [String]
 }
 
-/// Decompresses any concatenation of zstd frames or gzip members, or a stream that is stored as it is.
+/// Decompresses any concatenation of a codec's frames, members or streams, or a stream that is stored as it is.
 ///
-/// zstd frames that a seek table lists, and gzip members that tell their length, are decompressed on all cores;
-/// anything else by one thread beside the one that reads and the one that consumes. Checksums in the stream are
-/// checked. Memory is bounded: by a pool of pieces and, for foreign zstd frames, by a window of 128 MiB.
+/// zstd frames that a seek table lists, gzip members that tell their length, xz blocks that do, and lzop's blocks are
+/// decompressed on all cores; anything else by one thread beside the one that reads and the one that consumes.
+/// Checksums in the stream are checked. Memory is bounded: by a pool of pieces and by a window of 128 MiB.
 public struct Decompressor: Sendable {
   private let source: any ByteSource
   private let codec: Codec?
@@ -52,10 +52,10 @@ public struct Decompressor: Sendable {
     guard source.isSeekable else { return nil }
     switch try resolvedCodec(SourceCursor(source)) {
     case .none: return source.byteCount
-    case .gzip: return nil
     case .zstd:
       guard case .table(let table) = try ZstdSeekTable.find(in: source) else { return nil }
       return table.decompressedByteCount
+    default: return nil
     }
   }
 
@@ -74,13 +74,19 @@ public struct Decompressor: Sendable {
       switch try resolvedCodec(cursor) {
       case .none: reader = StoredReader(cursor)
       case .gzip: reader = try GzipReader(cursor)
+      case .lz4: reader = StreamReader(cursor, try LZ4Decoder())
+      case .xz: reader = StreamReader(cursor, LZMADecoder(.xz))
+      case .bzip2: reader = StreamReader(cursor, Bzip2Decoder())
+      case .lzma: reader = StreamReader(cursor, LZMADecoder(.alone))
+      case .lzip: reader = StreamReader(cursor, LZMADecoder(.lzip))
+      case .lzop: reader = try LzopReader(cursor)
       case .zstd:
         switch try ZstdSeekTable.find(in: source) {
         case .table(let table) where ZstdFrameReader.canRead(table): reader = ZstdFrameReader(cursor, table: table)
         case .damaged:
           warnings.append("the seek table of \(source.name) is damaged; it was read frame after frame without it")
           fallthrough
-        case .none, .table: reader = try ZstdStreamReader(cursor)
+        case .none, .table: reader = StreamReader(cursor, try ZstdDecompressor())
         }
       }
       let depth = Parallelism.workers + 2
@@ -100,7 +106,7 @@ public struct Decompressor: Sendable {
 
   private func resolvedCodec(_ cursor: SourceCursor) throws -> Codec {
     if codec == Codec.none { return .none }
-    let start = try cursor.peek(6)
+    let start = try cursor.peek(Codec.detectionByteCount)
     let found = try? Codec.detect(start.span.bytes)
     guard let codec else { return try Codec.detect(start.span.bytes) }
     if start.count < 4 { throw CompressionError.truncated(place: cursor.place(of: UInt64(start.count))) }
@@ -124,6 +130,7 @@ final class DecodeSlot: @unchecked Sendable {
     case none
     case zstd(offset: UInt64, count: Int)
     case gzip(offset: UInt64, count: Int)
+    case lzop(offset: UInt64, blocks: [LzopBlock])
   }
   var work = Work.none
 
@@ -139,6 +146,7 @@ final class DecodeSlot: @unchecked Sendable {
       let decompressor = try gzip ?? GzipDecompressor()
       gzip = decompressor
       failure = (offset, decompressor.decompress(input.bytes, into: output, count: count))
+    case .lzop(let offset, let blocks): failure = (offset, LzopBlock.decompress(blocks, from: input, into: output))
     }
     if let detail = failure.detail {
       throw CompressionError.damaged(place: source.place(of: failure.offset), detail: detail)

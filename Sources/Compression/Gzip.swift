@@ -114,7 +114,7 @@ final class GzipDecompressor: @unchecked Sendable {
 }
 
 /// Decompresses a stream of members bit by bit. One at a time.
-final class GzipStreamDecompressor: @unchecked Sendable {
+final class GzipStreamDecompressor: StreamDecoder, @unchecked Sendable {
   // zlib keeps a pointer to the structure, so it must not move.
   private let stream: UnsafeMutablePointer<z_stream>
 
@@ -133,36 +133,28 @@ final class GzipStreamDecompressor: @unchecked Sendable {
     stream.deallocate()
   }
 
-  enum Step {
-    /// That many bytes were taken and given; `endsMember` when a member is complete.
-    case progress(taken: Int, given: Int, endsMember: Bool)
-    case failure(String)
-  }
+  func startsUnit(_ bytes: [UInt8]) -> Bool { bytes.starts(with: GzipMember.magic) }
 
-  /// Takes bytes of a stream and gives what they decompress to. After the end of a member it starts the next.
-  func step(_ input: RawSpan, into output: inout MutableRawSpan) -> Step {
-    input.withUnsafeBytes { source in
+  func step(_ input: RawSpan, into output: inout MutableRawSpan) throws(StreamFault) -> StreamStep {
+    let offered = min(input.byteCount, Int(UInt32.max))
+    let room = min(output.byteCount, Int(UInt32.max))
+    let result = input.withUnsafeBytes { source in
       output.withUnsafeMutableBytes { target in
-        let offered = min(source.count, Int(UInt32.max))
-        let room = min(target.count, Int(UInt32.max))
         // zlib does not write to its input; the field merely lacks a const.
         stream.pointee.next_in = UnsafeMutablePointer(mutating: source.bindMemory(to: UInt8.self).baseAddress)
         stream.pointee.avail_in = UInt32(offered)
         stream.pointee.next_out = target.bindMemory(to: UInt8.self).baseAddress
         stream.pointee.avail_out = UInt32(room)
-        let result = inflate(stream, Z_NO_FLUSH)
-        let taken = offered - Int(stream.pointee.avail_in)
-        let given = room - Int(stream.pointee.avail_out)
-        switch result {
-        case Z_OK, Z_BUF_ERROR: return .progress(taken: taken, given: given, endsMember: false)
-        case Z_STREAM_END:
-          inflateReset(stream)
-          return .progress(taken: taken, given: given, endsMember: true)
-        default:
-          let message = stream.pointee.msg.map { String(cString: $0) }
-          return .failure(message ?? "zlib error \(result)")
-        }
+        return inflate(stream, Z_NO_FLUSH)
       }
     }
+    guard [Z_OK, Z_BUF_ERROR, Z_STREAM_END].contains(result) else {
+      throw .damaged(stream.pointee.msg.map { String(cString: $0) } ?? "zlib error \(result)")
+    }
+    let step = StreamStep(
+      taken: offered - Int(stream.pointee.avail_in), given: room - Int(stream.pointee.avail_out),
+      endsUnit: result == Z_STREAM_END)
+    if step.endsUnit { inflateReset(stream) }
+    return step
   }
 }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import Bytes
+
 /// What gives the pieces of one kind of stream, or whole frames that another thread makes pieces of.
 /// Used by one thread at a time.
 protocol PieceReader: AnyObject, Sendable {
@@ -78,6 +80,21 @@ final class StreamInput {
       taken = 0
     }
     return taken..<buffer.count
+  }
+
+  /// The next bytes, which stay to be read; fewer than `count` at the end only.
+  func peek(_ count: Int) throws -> [UInt8] {
+    let buffer = buffer
+    if buffer.count - taken < count {
+      let kept = buffer.bytes.extracting(taken..<buffer.count).withUnsafeBytes { [UInt8]($0) }
+      try buffer.fill { span throws in
+        span.withUnsafeMutableBytes { $0.copyBytes(from: kept) }
+        var rest = span.part(kept.count..<span.byteCount)
+        return kept.count + (try cursor.read(into: &rest))
+      }
+      taken = 0
+    }
+    return buffer.bytes.extracting(taken..<min(taken + count, buffer.count)).withUnsafeBytes { [UInt8]($0) }
   }
 
   func take(_ count: Int) { taken += count }

@@ -27,6 +27,14 @@ final class SourceCursor: @unchecked Sendable {
     return Array(ahead.prefix(count))
   }
 
+  /// The next bytes; fewer than `count` at the end only.
+  func take(_ count: Int) throws -> [UInt8] {
+    let bytes = try peek(count)
+    ahead.removeFirst(bytes.count)
+    offset += UInt64(bytes.count)
+    return bytes
+  }
+
   /// Reads until `buffer` is full or the source ends.
   /// - Returns: how many bytes were read.
   func read(into buffer: inout MutableRawSpan) throws -> Int {

@@ -86,25 +86,29 @@ final class ZstdDecompressor: @unchecked Sendable {
     return failure
   }
 
-  /// What one step of decompressing a stream came to.
-  enum Step {
-    /// That many bytes were taken and given; `endsFrame` when a frame is complete.
-    case progress(taken: Int, given: Int, endsFrame: Bool)
-    case failure(ZSTD_ErrorCode, name: String)
-  }
+}
 
-  /// Takes bytes of a stream and gives what they decompress to.
-  func step(_ input: RawSpan, into output: inout MutableRawSpan) -> Step {
-    input.withUnsafeBytes { source in
+extension ZstdDecompressor: StreamDecoder {
+  func startsUnit(_ bytes: [UInt8]) -> Bool { ZstdFrame.startsFrame(bytes) }
+
+  func step(_ input: RawSpan, into output: inout MutableRawSpan) throws(StreamFault) -> StreamStep {
+    var from = ZSTD_inBuffer()
+    var to = ZSTD_outBuffer()
+    let result = input.withUnsafeBytes { source in
       output.withUnsafeMutableBytes { target in
-        var from = ZSTD_inBuffer(src: source.baseAddress, size: source.count, pos: 0)
-        var to = ZSTD_outBuffer(dst: target.baseAddress, size: target.count, pos: 0)
-        let result = ZSTD_decompressStream(context, &to, &from)
-        if ZSTD_isError(result) != 0 {
-          return .failure(ZSTD_getErrorCode(result), name: String(cString: ZSTD_getErrorName(result)))
-        }
-        return .progress(taken: from.pos, given: to.pos, endsFrame: result == 0)
+        from = ZSTD_inBuffer(src: source.baseAddress, size: source.count, pos: 0)
+        to = ZSTD_outBuffer(dst: target.baseAddress, size: target.count, pos: 0)
+        return ZSTD_decompressStream(context, &to, &from)
       }
     }
+    guard ZSTD_isError(result) == 0 else {
+      let name = String(cString: ZSTD_getErrorName(result))
+      switch ZSTD_getErrorCode(result) {
+      case ZSTD_error_frameParameter_windowTooLarge: throw .windowTooLarge
+      case ZSTD_error_memory_allocation: throw .library(name)
+      default: throw .damaged(name)
+      }
+    }
+    return StreamStep(taken: from.pos, given: to.pos, endsUnit: result == 0)
   }
 }

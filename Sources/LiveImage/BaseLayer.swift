@@ -73,7 +73,9 @@ struct BaseLayer: Sendable {
 
   /// Gives `body` a folder to unpack in, and leaves nothing of it behind: mmdebstrap that was told to end goes on to the
   /// end of its step, and then has no time to tidy up.
-  private static func withScratch(_ runner: CommandRunner, _ body: @Sendable (FilePath) async throws -> Void) async throws {
+  private static func withScratch(_ runner: CommandRunner, _ body: @Sendable (FilePath) async throws -> Void)
+    async throws
+  {
     let parent = FilePath(FileManager.default.temporaryDirectory.path)
     let scratch = parent.appending("slipway-build-\(UUID().uuidString)")
     do {

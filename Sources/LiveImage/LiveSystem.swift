@@ -12,7 +12,8 @@ enum LiveSystem {
   ]
   /// Libraries of `reimage` and the programs that it runs, and those an administrator expects beside it.
   private static let imagingPackages = [
-    "libdeflate0", "libzstd1", "zlib1g", "e2fsprogs", "dosfstools", "fatresize", "xfsprogs", "btrfs-progs", "ntfs-3g",
+    "libbz2-1.0", "libdeflate0", "liblz4-1", "liblzma5", "liblzo2-2", "libzstd1", "zlib1g", "e2fsprogs", "dosfstools",
+    "fatresize", "xfsprogs", "btrfs-progs", "ntfs-3g",
     "efibootmgr", "fdisk", "gdisk", "parted", "zstd", "mount", "util-linux",
   ]
 

@@ -2,15 +2,20 @@
 
 import Bytes
 
-/// The header of a version 2 stream: 110 bytes, packed, little-endian.
+/// What a stream says about itself.
 ///
-/// Layout as in partclone's `src/partclone.h` (image_desc_v2): 0 magic[16], 16 partclone's version[14], 30 "0002",
+/// Version 2: 110 bytes, packed, little-endian. Layout as in partclone's `src/partclone.h` (image_desc_v2): 0 magic[16], 16 partclone's version[14], 30 "0002",
 /// 34 `u16` C0DE, 36 file system[16], 52 `u64` device size, 60 `u64` blocks, 68 `u64` used blocks by the superblock,
 /// 76 `u64` used blocks by the bitmap, 84 `u32` block size, 88 `u32` size of the options (18), 92 `u16` 2,
 /// 94 `u16` 32 or 64, 96 `u16` checksum mode, 98 `u16` checksum size, 100 `u32` blocks per checksum,
 /// 104 `u8` reseed, 105 `u8` bitmap mode, 106 `u32` CRC-32 of what precedes.
+///
+/// Version 1 (`image_head_v1`): 4160 bytes, little-endian: 0 magic[15], 15 file system[15], 30 "0001", 36 `i32` block
+/// size, 40 `u64` device size, 48 `u64` blocks, 56 `u64` used blocks (not to be trusted), 64 options[4096], unused.
+/// For ntfsclone's see ``NTFSCloneParser``.
 public struct PartcloneHeader: Sendable, Equatable {
-  /// Of the program that wrote it, as it says; at most 14 bytes.
+  public let format: StreamFormat
+  /// Of the program that wrote it, as it says; at most 14 bytes. Empty where it doesn't.
   public let partcloneVersion: String
   /// `EXTFS`, `NTFS`, `FAT32` …, or `raw`; at most 15 bytes.
   public let fileSystem: String
@@ -30,7 +35,12 @@ public struct PartcloneHeader: Sendable, Equatable {
   public let reseedsChecksum: Bool
   public let bitmapMode: BitmapMode
 
+  /// Bytes of version 2.
   public static let byteCount = 110
+  /// Bytes of version 1.
+  static let version1ByteCount = 4160
+  /// As many bytes as tell the version.
+  static let versionEnd = 34
   /// No block of any file system is larger, nor does partclone accept more.
   public static let maximumBlockSize = 64 << 20
   /// partclone's own limit.
@@ -43,6 +53,7 @@ public struct PartcloneHeader: Sendable, Equatable {
   public init(
     fileSystem: String, deviceSize: UInt64, blockSize: Int, totalBlocks: UInt64, usedBlocks: UInt64
   ) {
+    format = .partclone2
     partcloneVersion = "slipway"
     self.fileSystem = fileSystem
     self.deviceSize = deviceSize
@@ -56,9 +67,30 @@ public struct PartcloneHeader: Sendable, Equatable {
     bitmapMode = .bit
   }
 
-  /// Reads and validates a header.
+  /// The header of an ntfsclone stream, which ``NTFSCloneParser`` validates.
+  init(ntfsclone deviceSize: UInt64, clusterSize: Int, clusters: UInt64, usedClusters: UInt64) {
+    format = .ntfsclone
+    partcloneVersion = ""
+    fileSystem = "NTFS"
+    self.deviceSize = deviceSize
+    blockSize = clusterSize
+    totalBlocks = clusters
+    superblockUsedBlocks = usedClusters
+    usedBlocks = usedClusters
+    checksumMode = .none
+    blocksPerChecksum = 0
+    reseedsChecksum = false
+    bitmapMode = .none
+  }
+
+  /// How many bytes the header has that begins with these, at least ``versionEnd`` ones.
+  static func byteCount(of start: [UInt8]) -> Int {
+    start[30..<versionEnd].elementsEqual("0001".utf8) ? version1ByteCount : byteCount
+  }
+
+  /// Reads and validates a header of version 1 or 2.
   /// - Parameters:
-  ///   - bytes: ``byteCount`` bytes.
+  ///   - bytes: all of it.
   ///   - image: what errors call the stream.
   public init(_ bytes: RawSpan, image: String) throws(PartcloneError) {
     do {
@@ -74,12 +106,30 @@ public struct PartcloneHeader: Sendable, Equatable {
     guard try bytes.array(at: 0, count: Self.magic.count) == Self.magic else {
       throw PartcloneError.notPartclone(image: image)
     }
-    let format = try bytes.text(at: 30, count: 4)
-    guard format == "0002" else {
-      let feature =
-        format == "0001" ? "partclone's image format 1 (\"0001\", written before 2014)" : "format \"\(format)\""
-      throw PartcloneError.unsupported(image: image, feature: feature)
+    switch try bytes.text(at: 30, count: 4) {
+    case "0001": try self.init(version1: bytes)
+    case "0002": try self.init(version2: bytes, image: image)
+    case let version: throw PartcloneError.unsupported(image: image, feature: "format \"\(version)\"")
     }
+    try validate(image: image)
+  }
+
+  private init(version1 bytes: RawSpan) throws {
+    format = .partclone1
+    partcloneVersion = ""
+    fileSystem = try bytes.text(at: 15, count: 15)
+    blockSize = Int(try bytes.littleEndian(UInt32.self, at: 36))
+    deviceSize = try bytes.littleEndian(UInt64.self, at: 40)
+    totalBlocks = try bytes.littleEndian(UInt64.self, at: 48)
+    superblockUsedBlocks = 0
+    usedBlocks = try bytes.littleEndian(UInt64.self, at: 56)
+    checksumMode = .firstByteCRC32
+    blocksPerChecksum = 1
+    reseedsChecksum = false
+    bitmapMode = .byte
+  }
+
+  private init(version2 bytes: RawSpan, image: String) throws {
     guard try bytes.littleEndian(UInt16.self, at: 34) == 0xC0DE else {
       throw PartcloneError.unsupported(image: image, feature: "big-endian byte order")
     }
@@ -89,6 +139,7 @@ public struct PartcloneHeader: Sendable, Equatable {
       throw PartcloneError.wrongHeaderChecksum(image: image, expected: stored, found: computed)
     }
 
+    format = .partclone2
     partcloneVersion = try bytes.text(at: 16, count: 14)
     fileSystem = try bytes.text(at: 36, count: 16)
     deviceSize = try bytes.littleEndian(UInt64.self, at: 52)
@@ -104,7 +155,7 @@ public struct PartcloneHeader: Sendable, Equatable {
       throw PartcloneError.unsupported(image: image, feature: "an options field of \(optionsSize) bytes")
     }
     let mode = try bytes.littleEndian(UInt16.self, at: 96)
-    guard let checksumMode = ChecksumMode(rawValue: mode) else {
+    guard let checksumMode = ChecksumMode(rawValue: mode), checksumMode != .firstByteCRC32 else {
       throw PartcloneError.unsupported(image: image, feature: "checksum mode 0x\(String(mode, radix: 16))")
     }
     self.checksumMode = checksumMode
@@ -114,28 +165,34 @@ public struct PartcloneHeader: Sendable, Equatable {
     }
     self.bitmapMode = bitmapMode
 
-    func require(_ condition: Bool, _ detail: @autoclosure () -> String) throws {
-      guard condition else { throw PartcloneError.invalidHeader(image: image, detail: detail()) }
+    let checksumSize = try bytes.littleEndian(UInt16.self, at: 98)
+    guard Int(checksumSize) == checksumMode.byteCount else {
+      throw PartcloneError.invalidHeader(
+        image: image,
+        detail: "a \(checksumMode.name) checksum has \(checksumMode.byteCount) bytes, not \(checksumSize)")
+    }
+  }
+
+  private func validate(image: String) throws(PartcloneError) {
+    func require(_ condition: Bool, _ detail: @autoclosure () -> String) throws(PartcloneError) {
+      guard condition else { throw .invalidHeader(image: image, detail: detail()) }
     }
     try require(
       blockSize > 0 && blockSize <= Self.maximumBlockSize && blockSize.isMultiple(of: 512),
       "a block has \(blockSize) bytes, not a multiple of 512 up to \(Self.maximumBlockSize)")
     try require(totalBlocks <= Self.maximumBlocks, "\(totalBlocks) blocks are more than \(Self.maximumBlocks)")
-    try require(usedBlocks <= totalBlocks, "\(usedBlocks) of \(totalBlocks) blocks are used")
+    try require(
+      usedBlocks <= totalBlocks || format == .partclone1, "\(usedBlocks) of \(totalBlocks) blocks are used")
     let (size, overflow) = totalBlocks.multipliedReportingOverflow(by: UInt64(blockSize))
     try require(
       !overflow && size <= deviceSize,
       "\(totalBlocks) blocks of \(blockSize) bytes are more than the device's \(deviceSize) bytes")
     try require(deviceSize <= UInt64(Int64.max), "a device has no \(deviceSize) bytes")
-    let checksumSize = try bytes.littleEndian(UInt16.self, at: 98)
-    try require(
-      Int(checksumSize) == checksumMode.byteCount,
-      "a \(checksumMode.name) checksum has \(checksumMode.byteCount) bytes, not \(checksumSize)")
     try require(
       blocksPerChecksum > 0 || checksumMode == .none, "\(checksumMode.name) checksums that cover no block")
   }
 
-  /// The header as it stands in the stream.
+  /// The header as it stands in a version 2 stream.
   public func encoded() -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: Self.byteCount)
     bytes.store(bytes: Self.magic, at: 0)
@@ -160,11 +217,12 @@ public struct PartcloneHeader: Sendable, Equatable {
     return bytes
   }
 
-  /// Bytes of the bitmap, without its checksum.
+  /// Bytes of the bitmap, without its checksum or end mark.
   public var bitmapByteCount: UInt64 {
     switch bitmapMode {
     case .none: 0
     case .bit: (totalBlocks + 7) / 8
+    case .byte: totalBlocks
     }
   }
 

@@ -15,9 +15,9 @@ import Volumes
 public enum FuzzTarget: String, CaseIterable, Sendable {
   /// The readers of file systems, on a ``SparseDevice``.
   case volume
-  /// MBR and GPT, on a ``SparseDevice``.
+  /// MBR, GPT and LVM2 labels, on a ``SparseDevice``.
   case partitions
-  /// `sfdisk --dump` and parted's listing, as images keep them.
+  /// `sfdisk --dump`, parted's listing and LVM2's text, as images keep them.
   case tables
   case partclone
   /// Any compressed stream, by its magic number.
@@ -29,12 +29,16 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     do {
       switch self {
       case .volume: return try Self.readVolume(SparseDevice(input))
-      case .partitions: return try PartitionTable.read(from: SparseDevice(input)) != nil
+      case .partitions:
+        let device = SparseDevice(input)
+        let physicalVolume = try? LVMPhysicalVolume(device)
+        return try PartitionTable.read(from: device) != nil || physicalVolume != nil
       case .tables:
         let text = String(decoding: input, as: UTF8.self)
         let dump = try? SfdiskDump(parsing: text, file: "input").table(sectorCount: 1 << 30)
         let print = try? PartedPrint(parsing: text, file: "input")
-        return dump != nil || print != nil
+        let group = try? VolumeGroup(parsing: input, source: "input")
+        return dump != nil || print != nil || group != nil
       case .partclone: return try Self.parsePartclone(input)
       case .compressed: return try Self.decompress(input)
       case .recipe:
@@ -54,7 +58,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
   }
 
   private static func parsePartclone(_ input: [UInt8]) throws -> Bool {
-    var parser = PartcloneParser(image: "input")
+    let parser = VolumeStreamParser(image: "input")
     var size = UInt64.max
     // In pieces, for what is split between two of them is another way through the parser.
     for start in stride(from: 0, to: input.count, by: 1021) {
@@ -65,6 +69,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .data(let range, let offset):
           precondition(range.upperBound <= bytes.byteCount, "data outside of what was given")
           precondition(offset <= size && UInt64(range.count) <= size - offset, "data outside of the volume")
+        case .keptData(let kept, let offset):
+          precondition(offset <= size && UInt64(kept.count) <= size - offset, "data outside of the volume")
         case .bitmap, .verified: break
         }
       }

@@ -38,6 +38,12 @@ struct TargetWriter {
     waiting.append((piece, range, offset))
   }
 
+  /// Writes bytes that are in no piece, after all that waits.
+  mutating func writeNow(_ bytes: RawSpan, at offset: UInt64) throws(DeviceError) {
+    try finish()
+    try write(bytes, at: offset)
+  }
+
   /// Writes all that waits, except the start of a page at the end of a piece.
   mutating func writeAll() throws(DeviceError) {
     for (piece, range, offset) in waiting {

@@ -5,7 +5,7 @@ public import PartcloneStream
 
 /// The form of a volume's stream, which its file name tells.
 public enum VolumeFormat: Sendable {
-  /// A partclone image.
+  /// A partclone image, or one of ntfsclone: which of them, the stream itself tells.
   case partclone
   /// The bytes of the volume without a header: `dd-ptcl-img` and `dd-img`.
   case raw
@@ -24,24 +24,28 @@ public struct VolumeImage: Sendable {
     self.format = format
   }
 
-  /// The header of a partclone stream, reading no more than its start; nil for a raw one. The source must be seekable,
+  /// The header of a partclone or ntfsclone stream, reading no more than its start; nil for a raw one. The source must be seekable,
   /// or it is used up.
   /// - Throws: `PartcloneError`, `CompressionError`, what the source throws.
   public func header() async throws -> PartcloneHeader? {
     guard format == .partclone else { return nil }
-    struct EnoughRead: Error {}
-    var result: Result<PartcloneHeader, PartcloneError> = .failure(.notPartclone(image: source.name))
+    struct Found: Error { let header: PartcloneHeader }
+    let parser = VolumeStreamParser(image: source.name)
     do {
       try await Decompressor(source, codec: codec).decompress { piece in
-        let start = piece.bytes.extracting(first: PartcloneHeader.byteCount)
-        result = Result { () throws(PartcloneError) in try PartcloneHeader(start, image: source.name) }
-        throw EnoughRead()
+        try parser.parse(piece.bytes) { event in
+          if case .header(let header) = event { throw Found(header: header) }
+        }
       }
-    } catch is EnoughRead {}
-    return try result.get()
+      _ = try parser.finish()
+    } catch let found as Found {
+      return found.header
+    }
+    throw PartcloneError.notPartclone(image: source.name)
   }
 
-  /// Bytes of the volume that was saved, where that can be told without decompressing all of it: always for partclone,
+  /// Bytes of the volume that was saved, where that can be told without decompressing all of it: always for partclone
+  /// and ntfsclone,
   /// for raw streams that are stored as they are or have a seek table. The source must be seekable, or it is used up.
   /// - Throws: as ``header()``.
   public func volumeByteCount() async throws -> UInt64? {

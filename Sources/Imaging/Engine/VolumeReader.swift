@@ -28,7 +28,7 @@ struct VolumeReader {
 
   private func readPartclone(_ target: TargetWriter?) async throws -> RestoredVolume {
     var target = target
-    var parser = PartcloneParser(image: image.source.name)
+    let parser = VolumeStreamParser(image: image.source.name)
     var header: PartcloneHeader?
     var deviceBytes: UInt64 = 0
     let totals = try await Decompressor(image.source, codec: image.codec, holding: Self.heldPieces).decompress {
@@ -46,6 +46,10 @@ struct VolumeReader {
           target?.add(piece, range, at: offset)
           deviceBytes += UInt64(range.count)
           progress?.advance(by: range.count)
+        case .keptData(let bytes, let offset):
+          try target?.writeNow(bytes.span.bytes, at: offset)
+          deviceBytes += UInt64(bytes.count)
+          progress?.advance(by: bytes.count)
         case .verified: try target?.writeAll()
         }
       }
