@@ -28,6 +28,8 @@ package struct ClonezillaParameters: Sendable, Equatable {
   /// Console level of kernel messages, 1 to 8.
   package var kernelMessages: Int?
   package var syncsTime: Bool
+  /// `ocs_sr_save_extra_opt` and `ocs_sr_restore_extra_opt`: `ocs-sr` finds them in its environment.
+  package var extraOptions: [String: String]
   /// What ends the job: `-p` of an `ocs-sr` line, else `ocs_final_action`.
   package var finalAction: FinalAction
   /// Whether someone is meant to sit at the machine.
@@ -44,6 +46,9 @@ package struct ClonezillaParameters: Sendable, Equatable {
     daemonsOff = Self.list(line.clonezilla("ocs_daemonoff"))
     kernelMessages = line.clonezilla("ocs_dmesg_n").flatMap(Int.init).flatMap { (1...8).contains($0) ? $0 : nil }
     syncsTime = line.clonezilla("ocs_time_sync") == "yes"
+
+    extraOptions = [:]
+    for name in ["ocs_sr_save_extra_opt", "ocs_sr_restore_extra_opt"] { extraOptions[name] = line.clonezilla(name) }
 
     run = line.clonezilla("ocs_live_run")
     if run == "ocs-live-restore" {
@@ -81,7 +86,7 @@ package struct ClonezillaParameters: Sendable, Equatable {
 package struct OcsSr: Sendable, Equatable {
   /// All words, the first being `ocs-sr`.
   package let words: [String]
-  /// savedisk, saveparts, restoredisk, restoreparts, chk-img-restorable.
+  /// savedisk, saveparts, restoredisk, restoreparts, 1-2-mdisks, chk-img-restorable.
   package let type: String?
   package let image: String?
   package let devices: [String]
@@ -112,5 +117,7 @@ package struct OcsSr: Sendable, Equatable {
     isBatch = words.contains { ["-b", "-batch", "--batch"].contains($0) }
   }
 
-  private static let types: Set = ["savedisk", "saveparts", "restoredisk", "restoreparts", "chk-img-restorable"]
+  private static let types: Set = [
+    "savedisk", "saveparts", "restoredisk", "restoreparts", "1-2-mdisks", "chk-img-restorable",
+  ]
 }

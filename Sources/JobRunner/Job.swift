@@ -109,7 +109,9 @@ extension Job {
         !parts.isEmpty && parts.allSatisfy { $0 > 0 }, "parts", "\(parts)", "numbers of partitions, from 1")
     }
     let levels = compression == "zstd" ? 1...22 : 1...9
-    try require(["zstd", "gzip", "none"].contains(compression), "compression", compression, "zstd, gzip or none")
+    try require(
+      ["zstd", "gzip", "lz4", "xz", "none"].contains(compression), "compression", compression,
+      "zstd, gzip, lz4, xz or none")
     if let compressionLevel {
       try require(
         compression != "none" && levels.contains(compressionLevel), "compressionLevel", "\(compressionLevel)",

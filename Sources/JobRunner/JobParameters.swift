@@ -45,13 +45,14 @@ package struct JobParameters: Sendable {
       job.parts = numbers.compactMap(\.self)
       return !numbers.contains(nil)
     },
-    Parameter(name: "slipway.compression", expected: "zstd, gzip or none") { job, value in
+    Parameter(name: "slipway.compression", expected: "zstd, gzip, lz4, xz or none") { job, value in
       // A level belongs to the compressor it was chosen for.
       if job.compression != value { job.compressionLevel = nil }
       job.compression = value
-      return ["zstd", "gzip", "none"].contains(value)
+      return ["zstd", "gzip", "lz4", "xz", "none"].contains(value)
     },
-    Parameter(name: "slipway.level", expected: "1 to 22 for zstd, 1 to 9 for gzip") { job, value in
+    Parameter(name: "slipway.level", expected: "1 to 22 for zstd, 1 to 9 for gzip and xz, 1 to 12 for lz4") {
+      job, value in
       job.compressionLevel = Int(value)
       return job.compressionLevel != nil
     },

@@ -118,7 +118,7 @@ public struct JobPlan: Sendable {
   private func action(of ocs: OcsSr?) -> String {
     switch ocs?.type {
     case "savedisk", "saveparts": "save"
-    case "restoredisk", "restoreparts": "restore"
+    case "restoredisk", "restoreparts", "1-2-mdisks": "restore"
     case "chk-img-restorable": "verify"
     default: job.action.rawValue
     }

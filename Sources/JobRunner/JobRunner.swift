@@ -235,7 +235,7 @@ public struct JobRunner: Sendable {
     case .line(let line, let shell): command = Command(shell, ["-c", line])
     }
     reporter.note("run: \(command)")
-    command.environment = context.environment
+    command.environment = context.environment.merging(plan.clonezilla.extraOptions) { $1 }
     let result = try await run(command)
     guard result.succeeded else {
       throw JobError.jobFailed(command: "\(command)", status: result.status, complaint: result.complaint)

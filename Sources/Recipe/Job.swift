@@ -12,13 +12,14 @@ extension Recipe {
     }
 
     public enum Compression: String, Sendable, CaseIterable, Codable {
-      case zstd, gzip, none
+      case zstd, gzip, lz4, xz, none
 
       /// The levels there are; none when nothing is compressed.
       var levels: ClosedRange<Int>? {
         switch self {
         case .zstd: 1...22
-        case .gzip: 1...9
+        case .gzip, .xz: 1...9
+        case .lz4: 1...12
         case .none: nil
         }
       }
@@ -27,6 +28,8 @@ extension Recipe {
         switch self {
         case .zstd: 3
         case .gzip: 6
+        case .lz4: 1
+        case .xz: 3
         case .none: nil
         }
       }

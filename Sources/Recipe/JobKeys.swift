@@ -115,7 +115,8 @@ enum JobKeys {
     static let algorithm = Key(
       "algorithm", .choice, default: Recipe.Job.Compression.zstd, "The compressor; `none` stores the data as it is.")
     static let level = Key(
-      "level", .integer(1...22), defaultText: "3 for zstd, 6 for gzip", "1 to 22 for zstd, 1 to 9 for gzip.")
+      "level", .integer(1...22), defaultText: "3 for zstd, 6 for gzip, 1 for lz4, 3 for xz",
+      "1 to 22 for zstd, 1 to 9 for gzip and xz, 1 to 12 for lz4.")
 
     struct Value: Sendable {
       let algorithm: Recipe.Job.Compression

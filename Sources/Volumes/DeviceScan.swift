@@ -51,7 +51,7 @@ struct DeviceScan {
     guard !["ram", "zram", "sr", "fd"].contains(where: { Self.isNumbered(name, $0) }),
       let sectors = files.number("\(base)/size"), sectors > 0, sectors <= UInt64.max / 512
     else { return nil }
-    let udev = udevProperties(files.attribute("\(base)/dev"))
+    let udev = files.attribute("\(base)/dev").map { files.udevProperties($0) } ?? [:]
     var uses = self.uses(of: name, base: base)
     if liveDisks.contains(name) { uses.append(.liveMedium) }
     if files.attribute("\(base)/ro") == "1" { uses.append(.readOnly) }
@@ -110,18 +110,6 @@ struct DeviceScan {
       ("/virtual/block/loop", "loop"), ("/target", "scsi"), ("/virtio", "virtio"),
     ]
     return signs.first { place.contains($0.0) }?.1 ?? ""
-  }
-
-  /// What udev found out about a device, from its database (`E:NAME=value` lines).
-  private func udevProperties(_ number: String?) -> [String: String] {
-    guard let number, let text = files.text("run/udev/data/b\(number)") else { return [:] }
-    var properties: [String: String] = [:]
-    for line in text.split(whereSeparator: \.isNewline) where line.hasPrefix("E:") {
-      guard let equals = line.firstIndex(of: "=") else { continue }
-      properties[String(line[line.index(line.startIndex, offsetBy: 2)..<equals])] =
-        String(line[line.index(after: equals)...])
-    }
-    return properties
   }
 
   private static func isNumbered(_ name: String, _ prefix: String) -> Bool {

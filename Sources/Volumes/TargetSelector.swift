@@ -9,8 +9,10 @@ public enum TargetSelector: Sendable, Equatable {
   case device(FilePath)
   /// A path outside `/dev`: a regular file.
   case file(FilePath)
-  /// `serial:X`.
+  /// `serial:X`; the case of letters does not matter, and an underscore stands for a blank too.
   case serial(String)
+  /// `PTUUID=X`, `PARTUUID=X`, `PARTLABEL=X`, `UUID=X`, `LABEL=X`: what carries that mark.
+  case identity(DeviceIdentity, String)
   /// `path:X`: where the disk is plugged in: the name below `/dev/disk/by-path`, or the whole path of such a link.
   case connection(String)
   /// `size>=X`, in bytes.
@@ -31,6 +33,10 @@ public enum TargetSelector: Sendable, Equatable {
       self = .largest
     } else if text.hasPrefix("serial:"), text.count > 7 {
       self = .serial(String(text.dropFirst(7)))
+    } else if let equals = text.firstIndex(of: "="), let identity = DeviceIdentity(rawValue: String(text[..<equals])),
+      text.index(after: equals) < text.endIndex
+    {
+      self = .identity(identity, String(text[text.index(after: equals)...]))
     } else if text.hasPrefix("path:"), text.count > 5 {
       self = .connection(String(text.dropFirst(5)))
     } else if text.hasPrefix("size") {
@@ -108,6 +114,9 @@ extension TargetSelector {
     case .connection(let name):
       // A whole path stands for itself.
       return try Self.device(FilePath("/dev/disk/by-path").pushing(FilePath(name)), in: inventory, root: root)
+    case .identity(let identity, let value):
+      let marked = identity.devices(marked: value, in: inventory, files: SystemFiles(root: root))
+      return try chosen(marked, seen: inventory)
     case .serial, .atLeast, .atMost, .largest, .only: break
     }
     let candidates = inventory.disks.filter {
@@ -115,20 +124,32 @@ extension TargetSelector {
     }
     let matching =
       switch self {
-      case .serial(let serial): candidates.filter { $0.serial == serial }
+      case .serial(let serial): candidates.filter { Self.plain($0.serial) == Self.plain(serial) }
       case .atLeast(let size): candidates.filter { $0.byteCount >= size }
       case .atMost(let size): candidates.filter { $0.byteCount <= size }
       case .largest: candidates.filter { $0.byteCount == candidates.map(\.byteCount).max() }
-      case .only, .device, .file, .connection: candidates
+      case .only, .device, .file, .connection, .identity: candidates
       }
-    guard let disk = matching.first else {
+    return try chosen(matching.map { .disk($0) }, seen: inventory)
+  }
+
+  /// The one that fits.
+  private func chosen(
+    _ matching: [SelectedTarget], seen inventory: DiskInventory
+  ) throws(TargetError) -> SelectedTarget {
+    guard let target = matching.first else {
       throw .notFound(selector: "\(self)", seen: inventory.disks.map(\.summary))
     }
     guard matching.count == 1 else {
       throw .ambiguous(
-        selector: "\(self)", matching: matching.map(\.name), seen: inventory.disks.map(\.summary))
+        selector: "\(self)", matching: matching.compactMap(\.path.lastComponent?.string),
+        seen: inventory.disks.map(\.summary))
     }
-    return .disk(disk)
+    return target
+  }
+
+  private static func plain(_ serial: String) -> String {
+    String(serial.lowercased().map { $0.isWhitespace ? "_" : $0 })
   }
 
   private static func device(
@@ -148,6 +169,7 @@ extension TargetSelector: CustomStringConvertible {
     switch self {
     case .device(let path), .file(let path): path.string
     case .serial(let serial): "serial:\(serial)"
+    case .identity(let identity, let value): "\(identity.rawValue)=\(value)"
     case .connection(let name): "path:\(name)"
     case .atLeast(let size): "size>=\(size)"
     case .atMost(let size): "size<=\(size)"

@@ -32,7 +32,7 @@ struct Verify: AsyncParsableCommand {
       let image = try StoredImage(opening: repository.path(image))
       for disk in image.disks { for warning in disk.warnings { context.reporter.warning(warning) } }
       try await ImageVerifier(image, context: context).verify()
-      context.reporter.note("\(image.path) can be restored: \(image.volumes.count) volumes checked")
+      context.reporter.note("\(image.path) can be restored: \(image.dataVolumes.count) volumes checked")
     }
   }
 }

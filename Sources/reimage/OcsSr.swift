@@ -15,7 +15,10 @@ enum OcsSr {
     let reporter = Reporter()
     let options: ClonezillaOptions
     do {
-      options = try ClonezillaOptions(arguments)
+      options = try ClonezillaOptions(
+        arguments,
+        extra: ClonezillaOptions.Extra(
+          saving: variable("ocs_sr_save_extra_opt"), restoring: variable("ocs_sr_restore_extra_opt")))
     } catch {
       reporter.failure(error)
       return error.exitCode
@@ -27,12 +30,15 @@ enum OcsSr {
       case .saveDisk, .saveParts:
         let commandLine = "\(Command("ocs-sr", arguments))"
         try await save(options, commandLine: commandLine, in: repository, context)
-      case .restoreDisk, .restoreParts:
-        try await restore(options, StoredImage(opening: repository.appending(imageName(options))), context)
+      case .restoreDisk, .restoreParts, .restoreDisks:
+        let image = try StoredImage(opening: repository.appending(imageName(options)))
+        try await ImageChecksums(image.path, reporter: context.reporter).check(options.checkedChecksums)
+        try await restore(options, image, context)
       case .checkImage:
         let image = try StoredImage(opening: repository.appending(imageName(options)))
+        try await ImageChecksums(image.path, reporter: context.reporter).check(options.checkedChecksums)
         try await ImageVerifier(image, context: context).verify()
-        context.reporter.note("\(image.path) can be restored: \(image.volumes.count) volumes checked")
+        context.reporter.note("\(image.path) can be restored: \(image.dataVolumes.count) volumes checked")
       }
       try await finish(options.finalAction, context)
     }
@@ -42,8 +48,9 @@ enum OcsSr {
     _ options: ClonezillaOptions, commandLine: String, in repository: FilePath, _ context: ImagingContext
   ) async throws {
     let holding = DiskInventory.disks(holding: Paths.absolute(repository))
-    let targets = try options.devices.map { try target($0, context, excluding: holding) }
-    for target in targets { try check(target, is: options.work == .saveDisk ? .disk : .partition) }
+    let targets = try options.targets(in: context.inventory, excluding: holding)
+    say(targets, options, context)
+    for target in targets { try check(target, is: options.work.isOfDisks ? .disk : .partition) }
     var save = SaveOptions()
     save.compression = CompressionOptions(codec: options.codec)
     save.splitByteCount = options.volumeByteCount
@@ -54,40 +61,53 @@ enum OcsSr {
       targets.map { SaveSource($0) }, repository: repository, name: imageName(options), options: save,
       isMeasured: false, context: context)
     _ = try await DiskSaver(plan, context: context).save()
+    if options.isReadableByAll {
+      for file in try StoredImage(opening: plan.image).volumes.flatMap(\.files) {
+        guard chmod(file.string, 0o644) == 0 else { throw ImageError.cannotWrite(file: file.string, errno: errno) }
+      }
+    }
+    try await ImageChecksums(plan.image, reporter: context.reporter).write(options.madeChecksums)
   }
 
   private static func restore(
     _ options: ClonezillaOptions, _ image: StoredImage, _ context: ImagingContext
   ) async throws {
-    let holding = DiskInventory.disks(holding: Paths.absolute(image.path))
-    var targets = try options.devices.map { try target($0, context, excluding: holding) }
+    let targets = try options.targets(
+      in: context.inventory, imageDisks: image.disks.map(\.name), imageParts: image.volumes.map(\.device),
+      excluding: DiskInventory.disks(holding: Paths.absolute(image.path)))
+    say(targets, options, context)
+    for target in targets { try check(target, is: options.work.isOfDisks ? .disk : .partition) }
     var restore = RestoreOptions()
     restore.isVerified = options.checksBeforeRestoring
-    restore.growth = options.growsFileSystems ? .fileSystems : .none
-    restore.makesBootEntry = options.makesBootEntries
+    restore.growth = options.scalesTable ? .proportional : options.growsFileSystems ? .fileSystems : .none
+    // Clonezilla touches the boot entries only when a whole disk was restored.
+    restore.makesBootEntry = options.makesBootEntries && options.work.isOfDisks
     restore.restoresBootCode = options.restoresBootCode
     restore.restoresHiddenData = options.restoresBootCode
     restore.restoresExtendedBootCode = options.restoresExtendedBootCode
-    if options.work == .restoreDisk {
-      for target in targets { try check(target, is: .disk) }
+    var disks: [SelectedTarget] = []
+    if options.work.isOfDisks {
+      disks = targets
       if options.keepsTable {
         restore.partitions = (image.volumes.compactMap(\.number) + image.swaps.compactMap(\.number)).sorted()
       }
     } else {
-      var disks: [Disk] = []
-      for target in targets {
-        try check(target, is: .partition)
-        guard case .partition(let partition, let disk) = target else { continue }
+      for case .partition(let partition, let disk) in targets {
         let number = try options.sourcePartition.map { try self.number($0, in: image) } ?? partition.number
         restore.partitions = (restore.partitions ?? []) + [number]
         restore.renumbering[number] = partition.number
-        if !disks.contains(where: { $0.name == disk.name }) { disks.append(disk) }
+        if !disks.contains(where: { $0.path == disk.path }) { disks.append(.disk(disk)) }
       }
-      guard disks.count == 1 else { throw OcsSrError.severalDisks(disks.map(\.name)) }
-      targets = disks.map { .disk($0) }
+      guard disks.count == 1 else { throw OcsSrError.severalDisks(disks.map(\.path.string)) }
     }
-    let plan = try await RestorePlan(image, to: targets, options: restore, context: context)
-    _ = try await DiskRestorer(plan, context: context).restore()
+    // Every plan is made before the first disk is touched.
+    var plans: [RestorePlan] = []
+    for targets in options.work == .restoreDisks ? disks.map({ [$0] }) : [disks] {
+      plans.append(try await RestorePlan(image, to: targets, options: restore, context: context))
+      // What was read once need not be read again for the next disk.
+      restore.isVerified = false
+    }
+    for plan in plans { _ = try await DiskRestorer(plan, context: context).restore() }
   }
 
   /// Takes the action of `-p`, unless this is part of a job of the live system: that has hooks to run and a log to save.
@@ -103,10 +123,11 @@ enum OcsSr {
 
   // MARK: Words
 
-  private static func target(
-    _ word: String, _ context: ImagingContext, excluding: Set<String>
-  ) throws -> SelectedTarget {
-    try TargetSelector(word).resolve(in: context.inventory, excluding: excluding)
+  /// Says which devices were found, where the line did not name them.
+  private static func say(_ targets: [SelectedTarget], _ options: ClonezillaOptions, _ context: ImagingContext) {
+    let words = options.devices.map(\.description).joined(separator: " ")
+    let paths = targets.map(\.path.string).joined(separator: " ")
+    if words != paths { context.reporter.note("\(words): \(paths)") }
   }
 
   private static func check(_ target: SelectedTarget, is kind: OcsSrError.Kind) throws(OcsSrError) {
@@ -125,17 +146,28 @@ enum OcsSr {
   }
 
   private static func imageName(_ options: ClonezillaOptions) throws(ClonezillaOptionError) -> String {
+    try options.image.resolved(
+      ClonezillaImageName.Facts(
+        time: localTime, mac: hardwareAddress(), hostName: firstLine("/proc/sys/kernel/hostname") ?? "",
+        vendorName: firstLine("/sys/class/dmi/id/sys_vendor"),
+        productName: firstLine("/sys/class/dmi/id/product_name"), uuid: firstLine("/sys/class/dmi/id/product_uuid")))
+  }
+
+  /// The time now in a format of strftime(3); empty when that makes more than a name can hold.
+  @Sendable private static func localTime(_ format: String) -> String {
     var now = time(nil)
     var local = tm()
     localtime_r(&now, &local)
-    func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
-    return try options.image.resolved(
-      ClonezillaImageName.Facts(
-        date: "\(local.tm_year + 1900)-\(two(local.tm_mon + 1))-\(two(local.tm_mday))",
-        time: two(local.tm_hour) + two(local.tm_min), mac: hardwareAddress(),
-        hostName: firstLine("/proc/sys/kernel/hostname") ?? "", productName: firstLine("/sys/class/dmi/id/product_name")
-      ))
+    var text = [UInt8](repeating: 0, count: 256)
+    let count = text.withUnsafeMutableBytes { bytes in
+      bytes.withMemoryRebound(to: CChar.self) { characters in
+        characters.baseAddress.map { strftime($0, characters.count, format, &local) } ?? 0
+      }
+    }
+    return String(decoding: text[..<count], as: UTF8.self)
   }
+
+  private static func variable(_ name: String) -> String { getenv(name).map { String(cString: $0) } ?? "" }
 
   /// Of the first network card, in the order of their names.
   private static func hardwareAddress() -> String? {

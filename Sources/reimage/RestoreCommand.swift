@@ -10,13 +10,14 @@ import Volumes
 /// What `restore` and `plan restore` have in common.
 struct RestoreArguments: ParsableArguments {
   enum Growth: String, ExpressibleByArgument, CaseIterable {
-    case none, filesystems, last
+    case none, filesystems, last, proportional
 
     var option: RestoreOptions.Growth {
       switch self {
       case .none: .none
       case .filesystems: .fileSystems
       case .last: .last
+      case .proportional: .proportional
       }
     }
   }
@@ -34,7 +35,8 @@ struct RestoreArguments: ParsableArguments {
 
   @Option(
     help: """
-      none; filesystems: each fills its partition; last: the last partition, and its file system, fill the disk.
+      none; filesystems: each fills its partition; last: the last partition, and its file system, fill the disk; \
+      proportional: all partitions grow in proportion to fill the disk, and their file systems with them.
       """)
   var grow = Growth.none
 

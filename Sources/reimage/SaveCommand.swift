@@ -11,13 +11,25 @@ import Volumes
 /// What `save` and `plan save` have in common.
 struct SaveArguments: ParsableArguments {
   enum CompressionName: String, ExpressibleByArgument, CaseIterable {
-    case zstd, gzip, none
+    case zstd, gzip, lz4, xz, none
 
     var codec: Codec {
       switch self {
       case .zstd: .zstd
       case .gzip: .gzip
+      case .lz4: .lz4
+      case .xz: .xz
       case .none: .none
+      }
+    }
+
+    /// The levels there are; none when nothing is compressed.
+    var levels: ClosedRange<Int>? {
+      switch self {
+      case .zstd: 1...22
+      case .gzip, .xz: 1...9
+      case .lz4: 1...12
+      case .none: nil
       }
     }
   }
@@ -33,10 +45,10 @@ struct SaveArguments: ParsableArguments {
   @Option(help: "Save only these partitions, by number, such as 1,2,5.")
   var parts: PartitionList?
 
-  @Option(help: "zstd, gzip or none.")
+  @Option(help: "zstd, gzip, lz4, xz or none.")
   var compression = CompressionName.zstd
 
-  @Option(help: "1 to 22 for zstd (3 unless given), 1 to 9 for gzip (1 unless given).")
+  @Option(help: "1 to 22 for zstd (3 unless given), 1 to 9 for gzip (1) and xz (3), 1 to 12 for lz4 (1).")
   var level: Int?
 
   @Option(help: ArgumentHelp("Cut data files into volumes of so many bytes.", valueName: "bytes"))
@@ -53,8 +65,7 @@ struct SaveArguments: ParsableArguments {
 
   func validate() throws {
     if let level {
-      let range = compression == .zstd ? 1...22 : 1...9
-      guard compression != .none, range.contains(level) else {
+      guard let levels = compression.levels, levels.contains(level) else {
         throw ValidationError("--level \(level) is not possible with --compression \(compression.rawValue)")
       }
     }
@@ -84,8 +95,8 @@ struct Save: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Save disks, or some of their partitions, as an image.",
     discussion: """
-      Of ext2/3/4, FAT, XFS, Btrfs and NTFS only the used blocks are saved; what is not known, damaged or was not cleanly \
-      unmounted is copied sector by sector, and the image's log says why. The image has its name only when it is complete.
+      Of file systems that are known only the used blocks are saved; what is not known or damaged is copied sector by \
+      sector, and the image's log says why. The image has its name only when it is complete.
       """)
 
   @OptionGroup var arguments: SaveArguments

@@ -56,6 +56,17 @@ import Testing
     }
   }
 
+  @Test func moreOptionsOfClonezillaReachTheProgram() async throws {
+    try await withMachine { machine in
+      try await machine.boot(
+        #"ocs_live_run="ocs-sr -b -p poweroff savedisk a sda" ocs_sr_save_extra_opt="-gm -gs" quiet"#)
+      let environment = try #require(machine.environment(of: "/bin/bash -c 'ocs-sr"))
+      #expect(environment["ocs_sr_save_extra_opt"] == "-gm -gs")
+      #expect(environment["ocs_sr_restore_extra_opt"] == nil)
+      #expect(environment["SLIPWAY_ACTION"] == "save")
+    }
+  }
+
   @Test func hooksLearnTheJob() async throws {
     try await withMachine { machine in
       try machine.job(

@@ -13,9 +13,12 @@ public struct ClonezillaOptions: Sendable, Equatable {
     case saveParts = "saveparts"
     case restoreDisk = "restoredisk"
     case restoreParts = "restoreparts"
+    /// One image of a disk to several disks.
+    case restoreDisks = "1-2-mdisks"
     case checkImage = "chk-img-restorable"
 
     public var isSaving: Bool { self == .saveDisk || self == .saveParts }
+    public var isOfDisks: Bool { self == .saveDisk || self == .restoreDisk || self == .restoreDisks }
   }
 
   /// `-p`.
@@ -41,8 +44,8 @@ public struct ClonezillaOptions: Sendable, Equatable {
 
   public internal(set) var work: Work
   public internal(set) var image: ClonezillaImageName
-  /// As a `TargetSelector` takes them: `sda`, `sda1`, `/dev/sda`, `serial:X`. Empty when an image is checked.
-  public internal(set) var devices: [String] = []
+  /// Empty when an image is checked.
+  public internal(set) var devices: [ClonezillaDevice] = []
   /// Folder of the images.
   public internal(set) var repository = "/home/partimag"
 
@@ -55,13 +58,21 @@ public struct ClonezillaOptions: Sendable, Equatable {
   public internal(set) var isMapped = true
   /// Whether the image is checked after it was saved.
   public internal(set) var checksAfterSaving = true
+  /// The lists of checksums the image gets.
+  public internal(set) var madeChecksums: [ChecksumKind] = []
+  /// Whether data files can be read by others than their owner.
+  public internal(set) var isReadableByAll = false
 
   // MARK: Restoring
 
   /// Whether the image is checked before anything is written.
   public internal(set) var checksBeforeRestoring = true
+  /// The lists of checksums the image is compared with before anything is written.
+  public internal(set) var checkedChecksums: [ChecksumKind] = []
   /// Whether the target keeps the partition table it has.
   public internal(set) var keepsTable = false
+  /// Whether the partitions grow in proportion to fill a larger disk.
+  public internal(set) var scalesTable = false
   /// Whether the boot code of the MBR, and what belongs to it behind the MBR, is restored.
   public internal(set) var restoresBootCode = true
   public internal(set) var restoresExtendedBootCode = true
@@ -77,9 +88,21 @@ public struct ClonezillaOptions: Sendable, Equatable {
   /// What a person should know of options that change nothing here, in their order.
   public internal(set) var notes: [String] = []
 
+  /// More options for any save or any restore: the boot parameters `ocs_sr_save_extra_opt` and
+  /// `ocs_sr_restore_extra_opt`.
+  public struct Extra: Sendable {
+    public var saving: String
+    public var restoring: String
+
+    public init(saving: String = "", restoring: String = "") {
+      self.saving = saving
+      self.restoring = restoring
+    }
+  }
+
   /// - Parameter arguments: without the program's name.
   /// - Throws: ``ClonezillaOptionError``; nothing is left to be found out later.
-  public init(_ arguments: [String]) throws(ClonezillaOptionError) {
+  public init(_ arguments: [String], extra: Extra = Extra()) throws(ClonezillaOptionError) {
     work = .checkImage
     image = .named("")
     var words: [String] = []
@@ -95,12 +118,22 @@ public struct ClonezillaOptions: Sendable, Equatable {
     work = try Self.work(operands.popFirst())
     guard let name = operands.popFirst(), !name.isEmpty else { throw .noImage(type: work.rawValue) }
     image = try ClonezillaImageName(name, isNew: work.isSaving)
-    // Several devices come as one quoted word or as several.
-    for word in operands.flatMap({ $0.split(whereSeparator: \.isWhitespace) }) { devices.append(try Self.device(word)) }
-    guard devices.isEmpty == (work == .checkImage) else {
-      throw devices.isEmpty ? .noDevices(type: work.rawValue) : .tooManyWords(devices[0])
+    var more = (work.isSaving ? extra.saving : work == .checkImage ? "" : extra.restoring)
+      .split(whereSeparator: \.isWhitespace).map(String.init)[...]
+    while let word = more.popFirst() {
+      guard word.hasPrefix("-") else { throw .tooManyWords(word) }
+      try take(word, from: &more)
     }
-    if sourcePartition != nil, work != .restoreParts || devices.count != 1 {
+    // Several devices come as one quoted word or as several.
+    let names = operands.flatMap { $0.split(whereSeparator: \.isWhitespace).map(String.init) }
+    guard names.isEmpty == (work == .checkImage) else {
+      throw names.isEmpty ? .noDevices(type: work.rawValue) : .tooManyWords(names[0])
+    }
+    for name in names { devices.append(try ClonezillaDevice(name)) }
+    if let word = devices.first(where: \.isCollective), devices.count > 1 || work == .restoreDisks {
+      throw .conflict("\"\(word)\" stands for all devices there are; name them one by one instead")
+    }
+    if sourcePartition != nil, work != .restoreParts || devices.count != 1 || devices.contains(where: \.isCollective) {
       throw .conflict("-f PART goes with restoreparts and one device")
     }
   }
@@ -127,8 +160,8 @@ public struct ClonezillaOptions: Sendable, Equatable {
       }
     }
     switch option.effect {
-    case .understood(let apply): try apply(&self, argument)
-    case .doneAnyway: notes.append("\(word) is what is done anyway: \(option.text)")
+    case .obeyed(let apply): try apply(&self, ClonezillaOption.Given(spelling: word, argument: argument))
+    case .byDefault: notes.append("\(word) is what is done anyway: \(option.text)")
     case .ignored: notes.append("\(word) is ignored: \(option.text)")
     case .refused: throw .refused(option: word, reason: option.text)
     }
@@ -137,35 +170,24 @@ public struct ClonezillaOptions: Sendable, Equatable {
   private static func work(_ word: String?) throws(ClonezillaOptionError) -> Work {
     guard let word else { throw .noType }
     if let work = Work(rawValue: word) { return work }
+    if let (_, instead) = notBuilt.first(where: { $0.names.contains(word) }) {
+      throw .notBuilt(type: word, instead: instead)
+    }
     throw .badType(word, nearest: Suggestion.nearest(to: word, among: Work.allCases.map(\.rawValue)))
   }
 
-  private static func device(_ word: Substring) throws(ClonezillaOptionError) -> String {
-    if word.hasPrefix("SERIALNO="), word.count > "SERIALNO=".count {
-      return "serial:\(word.dropFirst("SERIALNO=".count))"
-    }
-    let name = word.hasPrefix("/dev/") ? word.dropFirst("/dev/".count) : word
-    let isPlain =
-      !name.isEmpty
-      && name.utf8.allSatisfy { byte in
-        switch byte {
-        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-          UInt8(ascii: "0")...UInt8(ascii: "9"):
-          true
-        default: false
-        }
-      }
-    // A path says which device is meant; Clonezilla's words that choose one do not.
-    guard !chosenByClonezilla.contains(where: { word.hasPrefix($0) }), isPlain || word.hasPrefix("/") else {
-      throw .badDevice(String(word))
-    }
-    return String(word)
-  }
-
-  /// Words, and beginnings of words, by which Clonezilla chooses a device itself.
-  private static let chosenByClonezilla = [
-    "ask_user", "all", "unmounted", "1st", "2nd", "3rd", "PTUUID=", "PARTUUID=", "UUID=", "LABEL=", "PARTLABEL=",
-    "SERIALNO=", "ocs-",
+  /// The types of job that Clonezilla knows and this version does not, and what to do instead.
+  package static let notBuilt: [(names: [String], instead: String)] = [
+    (
+      [
+        "multicast_restoredisk", "multicast_restoreparts", "bt_restoredisk", "bt_restoreparts", "ld2d_restoredisk",
+        "ld2d_restoreparts", "nd2d_restoredisk", "nd2d_restoreparts",
+      ], "let every machine restore from a repository they share"
+    ),
+    (["recovery-iso-zip"], "a recipe that embeds the image makes such a medium: `slipway build`"),
+    (["cvt-img-compression"], "restore the image to a file, and save that with another compression"),
+    (["encrypt-img", "decrypt-img"], "keep the repository on an encrypted file system"),
+    (["p2v-img"], "`reimage restore IMAGE ./disk.raw` makes a virtual disk"),
   ]
 }
 
@@ -176,6 +198,8 @@ public enum ClonezillaOptionError: Failure, Equatable {
   case badArgument(option: String, found: String, expected: String)
   case refused(option: String, reason: String)
   case noType
+  /// A type of job that Clonezilla has.
+  case notBuilt(type: String, instead: String)
   case badType(String, nearest: String?)
   case noImage(type: String)
   case badImage(String, cause: String)
@@ -192,6 +216,7 @@ public enum ClonezillaOptionError: Failure, Equatable {
     case .badArgument(let option, let found, let expected): "\(option) needs \(expected), not \"\(found)\""
     case .refused(let option, let reason): "\(option) is not carried out here: \(reason)"
     case .noType: "no type of job was given"
+    case .notBuilt(let type, _): "\(type) is a job that this version cannot do"
     case .badType(let word, let nearest):
       "\"\(word)\" is not a type of job here" + (nearest.map { "; did you mean \($0)?" } ?? "")
     case .noImage(let type): "\(type) needs the name of an image after it"
@@ -207,12 +232,19 @@ public enum ClonezillaOptionError: Failure, Equatable {
     switch self {
     case .unknownOption, .refused: "docs/ocs-sr.md lists the options"
     case .noType, .badType: "say \(ClonezillaOptions.Work.allCases.map(\.rawValue).joined(separator: ", "))"
-    case .badDevice: "say sda, sda1, /dev/disk/by-id/NAME or SERIALNO=NUMBER"
+    case .notBuilt(_, let instead): instead
+    case .badDevice:
+      "say sda, sda1, /dev/disk/by-id/NAME, SERIALNO=, PTUUID=, PARTUUID=, UUID=, LABEL=, all or 1st-disk"
     case .noDevices: "for example sda, or \"sda sdb\""
     case .badImage: "name the image"
     case .missingArgument, .badArgument, .noImage, .tooManyWords, .conflict: nil
     }
   }
 
-  public var exitCode: ExitCode { .usage }
+  public var exitCode: ExitCode {
+    switch self {
+    case .notBuilt: .unavailable
+    default: .usage
+    }
+  }
 }
