@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import Compression
+
 /// What the name of a data file says: `sda1.ext4-ptcl-img.zst.aa`.
 struct DataFileName: Equatable {
   var content: ImageVolume.Content
@@ -10,6 +12,8 @@ struct DataFileName: Equatable {
   var volume: Int?
   /// Letters or digits in the volume's suffix.
   var suffixLength = 0
+  /// The name of the first volume, which must be there.
+  var firstVolume: String?
 
   /// Names that look like data but are not.
   private static let others = ["dd-img.info", ".info.gz", ".notes.txt"]
@@ -17,8 +21,9 @@ struct DataFileName: Equatable {
   /// - Parameters:
   ///   - name: a file of the image directory.
   ///   - device: the partition asked for, in its file-name form.
+  ///   - isThere: whether the directory has a file of a name.
   /// - Returns: nil for a file that has another purpose.
-  init?(_ name: String, device: String) {
+  init?(_ name: String, device: String, isThere: (String) -> Bool) {
     guard name.hasPrefix(device), !Self.others.contains(where: name.hasSuffix) else { return nil }
     let rest = name.dropFirst(device.count)
     if rest.isEmpty {
@@ -28,44 +33,56 @@ struct DataFileName: Equatable {
     }
     guard rest.first == "." else { return nil }
     var fields = rest.dropFirst().split(separator: ".", omittingEmptySubsequences: false).map(String.init)
-    var volume: Int?
-    var suffixLength = 0
-    // What follows `-ptcl-img` is the compression, though `gz` could count volumes too.
-    let endsInCompression = fields.count == 2 && fields[0].hasSuffix("-ptcl-img")
-    if let last = fields.last, !endsInCompression, let index = Self.volumeIndex(last) {
-      volume = index
-      suffixLength = last.utf8.count
+    // What follows `-ptcl-img` is the compression, though `gz` could count volumes too. What follows `-img` counts
+    // volumes when there is a first one.
+    let endsInCompression =
+      fields.count == 2
+      && (fields[0].hasSuffix("-ptcl-img")
+        || fields[0].hasSuffix("-img") && Self.isCompression(fields[1])
+          && !isThere("\(device).\(fields[0]).\(Self.firstSuffix(like: fields[1]))"))
+    var last: (text: String, volume: Int)?
+    if !endsInCompression, let text = fields.last, let volume = Self.volumeIndex(text) {
+      last = (text, volume)
       fields.removeLast()
     }
     let content: ImageVolume.Content
-    let suffix: String?
-    switch fields.count {
-    case 0 where volume != nil:
+    let suffix = fields.count == 2 ? fields[1] : nil
+    if fields.isEmpty {
       content = .legacy(program: "partimage")
-      suffix = nil
-    case 1 where fields[0].hasSuffix("-img") && !fields[0].hasSuffix("-ptcl-img"):
-      let token = String(fields[0].dropLast(4))
-      // Partclone's files were once named like ntfsclone's; only NTFS was ever saved by the latter.
-      content = token == "dd" ? .raw : token == "ntfs" ? .legacy(program: "ntfsclone") : .partclone(fileSystem: token)
-      suffix = nil
-    case 2 where fields[0].hasSuffix("-ptcl-img"):
-      let token = String(fields[0].dropLast(9))
+    } else if fields.count <= 2, let token = Self.token(fields[0], compressionSuffix: suffix) {
       content = token == "dd" ? .raw : .partclone(fileSystem: token)
-      suffix = fields[1]
-    default: return nil
+    } else {
+      return nil
     }
     let stem = ([device] + fields).joined(separator: ".")
-    self.init(content: content, compressionSuffix: suffix, stem: stem, volume: volume, suffixLength: suffixLength)
+    self.init(content: content, compressionSuffix: suffix, stem: stem, volume: last?.volume)
+    if let text = last?.text {
+      suffixLength = text.utf8.count
+      firstVolume = "\(stem).\(Self.firstSuffix(like: text))"
+    }
   }
 
-  private init(
-    content: ImageVolume.Content, compressionSuffix: String?, stem: String, volume: Int?, suffixLength: Int = 0
-  ) {
+  private init(content: ImageVolume.Content, compressionSuffix: String?, stem: String, volume: Int?) {
     self.content = content
     self.compressionSuffix = compressionSuffix
     self.stem = stem
     self.volume = volume
-    self.suffixLength = suffixLength
+  }
+
+  /// `ext4` of `ext4-ptcl-img`, whose compression follows, or of `ext4-img`, where it may.
+  ///
+  /// `ntfs-img` may be of ntfsclone or, like the others, of partclone: their streams tell.
+  private static func token(_ field: String, compressionSuffix: String?) -> String? {
+    if field.hasSuffix("-ptcl-img") { return compressionSuffix == nil ? nil : String(field.dropLast(9)) }
+    guard field.hasSuffix("-img"), compressionSuffix.map(isCompression) ?? true else { return nil }
+    return String(field.dropLast(4))
+  }
+
+  private static func isCompression(_ suffix: String) -> Bool { Codec.allCases.contains { $0.suffix == suffix } }
+
+  /// `aa`, `aaa` or `000`.
+  private static func firstSuffix(like suffix: String) -> String {
+    String(repeating: suffix.utf8.first.map { $0 < UInt8(ascii: "a") } ?? false ? "0" : "a", count: suffix.utf8.count)
   }
 
   /// `aa` is 0, `ab` 1, `ba` 26, `aaa` 0; partimage counts `000`.

@@ -56,6 +56,9 @@ public final class ImageWriter: Sendable {
     else { throw .notAName(name) }
   }
 
+  /// In file names every slash of a device's name is a dash: `GROUP/VOLUME` becomes `GROUP-VOLUME`.
+  public static func fileName(of device: String) -> String { String(device.map { $0 == "/" ? "-" : $0 }) }
+
   /// Writes a small file.
   /// - Throws: ``ImageError/cannotWrite(file:errno:)``.
   public func write(_ name: String, _ text: String) throws(ImageError) { try write(name, bytes: Array(text.utf8)) }
@@ -72,7 +75,7 @@ public final class ImageWriter: Sendable {
   ///   - content: Clonezilla's name of the file system, or `dd` for every byte.
   ///   - compressionSuffix: `zst`, `gz`, `uncomp`.
   public func dataFile(_ device: String, content: String, compressionSuffix: String) -> FilePath {
-    directory.appending("\(fileName(of: device)).\(content)-ptcl-img.\(compressionSuffix)")
+    directory.appending("\(Self.fileName(of: device)).\(content)-ptcl-img.\(compressionSuffix)")
   }
 
   /// Marks the image as complete and gives it its name.

@@ -34,11 +34,29 @@ extension StoredImage {
     var volumes: [ImageVolume] = []
     for device in parts { volumes.append(try reader.volume(device)) }
     self.volumes = volumes
-    swaps = try reader.swaps()
+    groups = try reader.groups(of: volumes)
+    let logicalSwaps = Set(groups.flatMap(\.swaps).map { ImageWriter.fileName(of: $0.device) })
+    swaps = try reader.swaps().filter { !logicalSwaps.contains($0.device) }
     let log = try StoreFiles.text(path.appending("clonezilla-img")) ?? ""
     created = log.split(whereSeparator: \.isNewline).last { $0.hasPrefix("### Image created time: ") }
       .map { String($0.dropFirst(24)) }
+    otherFiles = Self.others(among: sizes, disks: names, groups: groups, volumes: volumes)
     firmwareBootEntries = try StoreFiles.text(path.appending("efi-nvram.dat"))
+  }
+
+  /// The files that were not looked into: notes, listings, checksums, whatever else someone put there.
+  private static func others(
+    among sizes: [String: UInt64], disks: [String], groups: [ImageVolumeGroup], volumes: [ImageVolume]
+  ) -> [String] {
+    var known: Set<String> = [
+      "parts", "disk", "clonezilla-img", "efi-nvram.dat", "lvm_vg_dev.list", "lvm_logv.list", "luks-dev.list",
+    ]
+    known.formUnion(groups.map { "lvm_\($0.group.name).conf" })
+    known.formUnion((volumes + groups.flatMap(\.volumes)).flatMap(\.files).compactMap { $0.lastComponent?.string })
+    for disk in disks { known.formUnion(ImageDisk.fileSuffixes.map { ImageWriter.fileName(of: disk) + $0 }) }
+    return sizes.keys.filter { name in
+      !known.contains(name) && !(name.hasPrefix("swappt-") && name.hasSuffix(".info")) && !name.hasSuffix("-ebr")
+    }.sorted()
   }
 
   /// The images of a repository: folders that hold a file `parts` or Clonezilla's tag file. Those that can't be opened
@@ -58,13 +76,15 @@ extension StoredImage {
   }
 }
 
-/// In file names every slash of a device's name is a dash.
-func fileName(of device: String) -> String { String(device.map { $0 == "/" ? "-" : $0 }) }
-
 extension ImageDisk {
+  /// Of the files with a disk's table and boot code, after the disk's name.
+  fileprivate static let fileSuffixes = [
+    "-mbr", "-pt.sf", "-pt.parted", "-gpt.gdisk", "-gpt-1st", "-gpt-2nd", "-hidden-data-after-mbr",
+  ]
+
   /// Reads the files of one disk.
   init(opening name: String, in path: FilePath, files: [String: UInt64]) throws(ImageError) {
-    let prefix = fileName(of: name)
+    let prefix = ImageWriter.fileName(of: name)
     func bytes(_ suffix: String) throws(ImageError) -> [UInt8]? {
       files[prefix + suffix] == nil ? nil : try StoreFiles.bytes(path.appending(prefix + suffix))
     }
@@ -169,14 +189,16 @@ private struct TableReader {
   }
 }
 
-/// Finds the data files of each partition.
-private struct VolumeReader {
+/// Finds the data files of each partition and logical volume.
+struct VolumeReader {
   let image: FilePath
   let sizes: [String: UInt64]
   let disks: [String]
   /// The volume group by the name of its physical volume.
-  var groups: [String: String] = [:]
-  var encrypted: Set<String> = []
+  private var groups: [String: String] = [:]
+  /// The lines of `lvm_vg_dev.list`, in words.
+  private(set) var physicalVolumes: [[Substring]] = []
+  private var encrypted: Set<String> = []
 
   init(image: FilePath, sizes: [String: UInt64], disks: [String]) {
     self.image = image
@@ -188,20 +210,22 @@ private struct VolumeReader {
   mutating func readSpecialDevices() throws(ImageError) {
     for line in try lines("lvm_vg_dev.list") {
       let words = line.split(separator: " ")
-      if words.count >= 2, words[1].hasPrefix("/dev/") { groups[String(words[1].dropFirst(5))] = String(words[0]) }
+      guard words.count >= 2, words[1].hasPrefix("/dev/") else { continue }
+      groups[String(words[1].dropFirst(5))] = String(words[0])
+      physicalVolumes.append(words)
     }
     for line in try lines("luks-dev.list") where line.hasPrefix("/dev/") {
       encrypted.insert(String(line.dropFirst(5).prefix { !$0.isWhitespace }))
     }
   }
 
-  private func lines(_ name: String) throws(ImageError) -> [Substring] {
+  func lines(_ name: String) throws(ImageError) -> [Substring] {
     guard sizes[name] != nil, let text = try StoreFiles.text(image.appending(name)) else { return [] }
     return text.split(whereSeparator: \.isNewline)
   }
 
   /// The disk and number of a partition.
-  private func place(_ device: String) -> (disk: String?, number: Int?) {
+  func place(_ device: String) -> (disk: String?, number: Int?) {
     for disk in disks {
       if device == disk { return (disk, nil) }
       if let number = PartitionNaming.number(of: device, disk: disk) { return (disk, number) }
@@ -211,8 +235,13 @@ private struct VolumeReader {
 
   func volume(_ device: String) throws(ImageError) -> ImageVolume {
     let (disk, number) = place(device)
-    let file = fileName(of: device)
-    let candidates = sizes.keys.compactMap { name in DataFileName(name, device: file).map { (name: name, parsed: $0) } }
+    let file = ImageWriter.fileName(of: device)
+    var candidates = sizes.keys.compactMap { name in
+      DataFileName(name, device: file) { sizes[$0] != nil }.map { (name: name, parsed: $0) }
+    }
+    // Beside a stream that is there from its start, `….log` or `….old` is no volume of another.
+    let started = candidates.filter { $0.parsed.firstVolume.map { sizes[$0] != nil } ?? true }
+    if !started.isEmpty { candidates = started }
     guard let first = candidates.first else {
       let content: ImageVolume.Content
       if let group = groups[device] {
@@ -260,22 +289,25 @@ private struct VolumeReader {
     return volumes.map(\.name)
   }
 
-  /// From `swappt-sda5.info`: `UUID="…"` and `LABEL="…"`.
   func swaps() throws(ImageError) -> [ImageSwap] {
     var swaps: [ImageSwap] = []
     for name in sizes.keys.sorted(by: { ($0.utf8.count, $0) < ($1.utf8.count, $1) })
     where name.hasPrefix("swappt-") && name.hasSuffix(".info") {
-      let device = String(name.dropFirst(7).dropLast(5))
-      let (disk, number) = place(device)
-      var values: [String: String] = [:]
-      for line in try lines(name) {
-        guard let equals = line.firstIndex(of: "=") else { continue }
-        let value = line[line.index(after: equals)...].drop { $0 == "\"" || $0 == " " }
-        values[String(line[..<equals])] = String(value.prefix { $0 != "\"" })
-      }
-      func value(_ key: String) -> String? { values[key].flatMap { $0.isEmpty ? nil : $0 } }
-      swaps.append(ImageSwap(device: device, disk: disk, number: number, uuid: value("UUID"), label: value("LABEL")))
+      swaps.append(try swap(String(name.dropFirst(7).dropLast(5))))
     }
     return swaps
+  }
+
+  /// From `swappt-sda5.info`: `UUID="…"` and `LABEL="…"`.
+  func swap(_ device: String) throws(ImageError) -> ImageSwap {
+    let (disk, number) = place(device)
+    var values: [String: String] = [:]
+    for line in try lines("swappt-\(ImageWriter.fileName(of: device)).info") {
+      guard let equals = line.firstIndex(of: "=") else { continue }
+      let value = line[line.index(after: equals)...].drop { $0 == "\"" || $0 == " " }
+      values[String(line[..<equals])] = String(value.prefix { $0 != "\"" })
+    }
+    func value(_ key: String) -> String? { values[key].flatMap { $0.isEmpty ? nil : $0 } }
+    return ImageSwap(device: device, disk: disk, number: number, uuid: value("UUID"), label: value("LABEL"))
   }
 }

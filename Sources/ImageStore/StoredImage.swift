@@ -38,11 +38,11 @@ public struct ImageDisk: Sendable, Equatable {
 /// The saved content of one partition.
 public struct ImageVolume: Sendable, Equatable {
   public enum Content: Sendable, Equatable {
-    /// A partclone stream of a file system, by Clonezilla's name for it.
+    /// A partclone stream of a file system, by Clonezilla's name for it; or, of NTFS, one of ntfsclone.
     case partclone(fileSystem: String)
     /// Every byte of the device, without a header.
     case raw
-    /// An image of ntfsclone or partimage: from before partclone.
+    /// An image of partimage: from before partclone.
     case legacy(program: String)
     /// The partition belongs to an LVM volume group, whose volumes are saved instead.
     case physicalVolume(group: String)
@@ -94,6 +94,27 @@ public struct ImageSwap: Sendable, Equatable {
   }
 }
 
+/// An LVM volume group of an image: what it was made of, and the content of its logical volumes.
+public struct ImageVolumeGroup: Sendable, Equatable {
+  /// Where a physical volume was.
+  public struct PhysicalVolume: Sendable, Equatable {
+    /// Its place among those of the group.
+    public let index: Int
+    /// As the saving machine called it: `sda2`.
+    public let device: String
+  }
+
+  /// What Clonezilla calls the group of a physical volume that belongs to none.
+  static let none = "/NOT_FOUND"
+
+  public let group: VolumeGroup
+  /// Fewer than the group has when only some of its disks were saved.
+  public let physicalVolumes: [PhysicalVolume]
+  /// The logical volumes with data, called `GROUP/VOLUME`.
+  public let volumes: [ImageVolume]
+  public let swaps: [ImageSwap]
+}
+
 /// An image directory, looked through: all its tables are read and all its data files known to be there.
 public struct StoredImage: Sendable {
   public let path: FilePath
@@ -103,14 +124,21 @@ public struct StoredImage: Sendable {
   /// In the order of the file `parts`.
   public let volumes: [ImageVolume]
   public let swaps: [ImageSwap]
+  /// The LVM volume groups that were saved by logical volumes.
+  public let groups: [ImageVolumeGroup]
   /// `### Image created time:` of the log, as it stands there.
   public let created: String?
+  /// Names of the files that hold none of this: notes, listings, checksums. Sorted.
+  public let otherFiles: [String]
   /// The boot entries of the source (`efibootmgr -v`), when it was booted by EFI.
   public let firmwareBootEntries: String?
 
   public var name: String { path.lastComponent?.string ?? path.string }
   /// Bytes of all data files.
-  public var storedByteCount: UInt64 { volumes.reduce(0) { $0 &+ $1.storedByteCount } }
+  public var storedByteCount: UInt64 { dataVolumes.reduce(0) { $0 &+ $1.storedByteCount } }
+
+  /// Partitions and logical volumes.
+  public var dataVolumes: [ImageVolume] { volumes + groups.flatMap(\.volumes) }
 
   public func disk(named name: String) -> ImageDisk? { disks.first { $0.name == name } }
   public func volume(named device: String) -> ImageVolume? { volumes.first { $0.device == device } }

@@ -44,35 +44,39 @@ public struct DiskRestorer: Sendable {
     for warning in plan.warnings { context.reporter.warning(warning) }
     if plan.options.isVerified {
       try await ImageVerifier(plan.image, context: context).verify(
-        only: plan.disks.flatMap(\.volumes).map(\.volume.device))
+        only: plan.disks.flatMap(\.volumes).map(\.volume.device) + plan.groups.flatMap(\.volumes).map(\.volume.device))
     }
-    var report = RestoreReport(image: plan.image.path.string, volumes: [])
-    for disk in plan.disks { report.volumes += try await restore(disk) }
-    return report
-  }
-
-  private func restore(_ disk: RestorePlan.DiskStep) async throws -> [RestoreReport.Volume] {
-    guard disk.createsFile else { return try await restore(disk, at: disk.path) }
-    let partial = FilePath(disk.path.string + ".partial")
+    // A file that is created has its name when all disks are complete: a volume group may lie on several.
+    let paths = plan.disks.map { $0.createsFile ? FilePath($0.path.string + ".partial") : $0.path }
     do {
-      try Self.create(partial, byteCount: disk.targetByteCount)
-      let volumes = try await restore(disk, at: partial)
-      guard rename(partial.string, disk.path.string) == 0 else {
-        throw DeviceError.cannotOpen(device: disk.path.string, errno: errno)
+      for (disk, path) in zip(plan.disks, paths) where disk.createsFile {
+        try Self.create(path, byteCount: disk.targetByteCount)
       }
-      return volumes
+      var report = RestoreReport(image: plan.image.path.string, volumes: try await write(to: paths))
+      for (disk, path) in zip(plan.disks, paths) {
+        try await grow(disk, at: path, &report.volumes)
+        try await makeBootEntry(disk)
+      }
+      for (disk, path) in zip(plan.disks, paths) where disk.createsFile {
+        guard rename(path.string, disk.path.string) == 0 else {
+          throw DeviceError.cannotOpen(device: disk.path.string, errno: errno)
+        }
+      }
+      return report
     } catch {
-      unlink(partial.string)
+      for (disk, path) in zip(plan.disks, paths) where disk.createsFile { unlink(path.string) }
       throw error
     }
   }
 
-  private func restore(_ disk: RestorePlan.DiskStep, at path: FilePath) async throws -> [RestoreReport.Volume] {
-    context.reporter.note("restoring \(disk.disk.name) of \(plan.image.path) to \(disk.path)")
+  /// Writes all that the plan says. The devices are open for as long as they are written, and by nobody else; growing
+  /// opens them anew.
+  private func write(to paths: [FilePath]) async throws -> [RestoreReport.Volume] {
     var volumes: [RestoreReport.Volume] = []
-    // The device is open for as long as it is written, and by nobody else; growing opens it anew.
-    do {
-      let device = try open(path, disk)
+    var devices: [FileDevice] = []
+    for (disk, path) in zip(plan.disks, paths) { devices.append(try open(path, disk)) }
+    for (disk, device) in zip(plan.disks, devices) {
+      context.reporter.note("restoring \(disk.disk.name) of \(plan.image.path) to \(disk.path)")
       try prepare(device, disk)
       for step in disk.volumes {
         let bytes = try await restore(step, to: device, disk)
@@ -84,20 +88,25 @@ public struct DiskRestorer: Sendable {
             content: step.volume.contentName, deviceBytes: bytes, grown: false))
       }
       for step in disk.swaps { try restore(step, to: device, disk) }
-      try finish(device, disk)
     }
-    try await grow(disk, at: path, &volumes)
-    if plan.options.makesBootEntry, context.isBootedByEFI, let table = disk.table, case .disk = disk.target {
-      switch try await EFIBootEntries(commands: context.commands).restore(
-        plan.image.firmwareBootEntries, table: table, disk: disk.path)
-      {
-      case .created(let labels):
-        context.reporter.note("\(disk.path): boot entries made: \(labels.joined(separator: ", "))")
-      case .unchanged(let note): context.reporter.note("\(disk.path): no boot entry made: \(note)")
-      case .failed(let error): context.reporter.warning(error.description)
-      }
+    for group in plan.groups {
+      volumes += try await GroupRestorer(group, of: plan, on: devices, context: context).restore()
     }
+    for (disk, device) in zip(plan.disks, devices) { try finish(device, disk) }
     return volumes
+  }
+
+  private func makeBootEntry(_ disk: RestorePlan.DiskStep) async throws {
+    guard plan.options.makesBootEntry, context.isBootedByEFI, let table = disk.table, case .disk = disk.target
+    else { return }
+    switch try await EFIBootEntries(commands: context.commands).restore(
+      plan.image.firmwareBootEntries, table: table, disk: disk.path)
+    {
+    case .created(let labels):
+      context.reporter.note("\(disk.path): boot entries made: \(labels.joined(separator: ", "))")
+    case .unchanged(let note): context.reporter.note("\(disk.path): no boot entry made: \(note)")
+    case .failed(let error): context.reporter.warning(error.description)
+    }
   }
 
   private func open(_ path: FilePath, _ disk: RestorePlan.DiskStep) throws(DeviceError) -> FileDevice {

@@ -65,23 +65,22 @@ public struct DiskSaver: Sendable {
       for warning in disk.warnings { log.warn("\(disk.handlePath): \(warning)") }
       try writeTable(of: disk, writer, log)
       for volume in disk.volumes {
-        switch volume.treatment {
-        case .extended: break
-        case .swap:
-          try writer.write("swappt-\(volume.device).info", ImageTexts.swap(uuid: volume.uuid, label: volume.label))
-          log.note("\(volume.device): swap, UUID \(volume.uuid ?? "none"); its content is not saved")
-        case .usedBlocks, .everyByte:
-          report.volumes.append(try await save(volume, of: disk, writer, log))
-        }
+        if let saved = try await save(volume, writer, log) { report.volumes.append(saved) }
       }
     }
+    for group in plan.groups {
+      for volume in group.volumes {
+        if let saved = try await save(volume, writer, log) { report.volumes.append(saved) }
+      }
+    }
+    try writeGroups(writer)
     try await writeLists(writer, log)
     log.note("saved \(Quantity.bytes(report.volumes.reduce(0) { $0 + $1.storedBytes })) for \(plan.image)")
     try writer.write("clonezilla-img", log.text(created: Date()))
     let isOfDisks = plan.disks.allSatisfy(\.isWhole)
     try writer.commit(
       disks: isOfDisks ? plan.disks.map(\.name) : nil,
-      parts: plan.disks.flatMap(\.volumes).filter(\.hasData).map(\.device))
+      parts: plan.disks.flatMap(\.volumes).filter(\.isListed).map(\.device))
     return report
   }
 
@@ -149,18 +148,27 @@ public struct DiskSaver: Sendable {
 
   // MARK: Volumes
 
+  /// - Returns: nil when the volume gets no data file.
   private func save(
-    _ volume: SourceVolume, of disk: SourceDisk, _ writer: ImageWriter, _ log: JobLog
-  ) async throws -> SaveReport.Volume {
-    let slice = try disk.handle.slice(volume.start, volume.byteCount, name: "\(disk.handlePath) (\(volume.device))")
+    _ volume: SourceVolume, _ writer: ImageWriter, _ log: JobLog
+  ) async throws -> SaveReport.Volume? {
     var content = VolumeContent.everyByte
     var token = "dd"
     var reason: String?
     switch volume.treatment {
+    case .extended: return nil
+    case .physicalVolume(let group):
+      log.note("\(volume.device): physical volume of the LVM volume group \(group), whose logical volumes are saved")
+      return nil
+    case .swap:
+      let name = ImageWriter.fileName(of: volume.device)
+      try writer.write("swappt-\(name).info", ImageTexts.swap(uuid: volume.uuid, label: volume.label))
+      log.note("\(volume.device): swap, UUID \(volume.uuid ?? "none"); its content is not saved")
+      return nil
     case .everyByte(let why): reason = why
     case .usedBlocks:
       do {
-        if let map = try FileSystems.allocationMap(of: slice), let name = map.identity.kind.partcloneName {
+        if let map = try FileSystems.allocationMap(of: volume.source), let name = map.identity.kind.partcloneName {
           let (blockSize, bitmap) = map.covering(volume.byteCount)
           for warning in map.warnings { log.warn("\(volume.device): \(warning)") }
           content = .usedBlocks(fileSystem: name, blockSize: blockSize, bitmap: bitmap)
@@ -170,9 +178,8 @@ public struct DiskSaver: Sendable {
         reason = error.reason
         log.warn("\(volume.device) is copied whole: \(error.reason)")
       }
-    case .swap, .extended: break
     }
-    let saver = try VolumeSaver(slice, content: content, compression: plan.options.compression)
+    let saver = try VolumeSaver(volume.source, content: content, compression: plan.options.compression)
     let file = writer.dataFile(
       volume.device, content: token, compressionSuffix: plan.options.compression.codec.suffix)
     let split = plan.options.splitByteCount
@@ -204,8 +211,27 @@ public struct DiskSaver: Sendable {
 
   // MARK: Lists
 
+  private func writeGroups(_ writer: ImageWriter) throws {
+    guard !plan.groups.isEmpty else { return }
+    var physical = ""
+    var logical = ""
+    for source in plan.groups {
+      physical += ImageTexts.physicalVolumes(of: source.group, on: source.physicalVolumes)
+      for volume in source.volumes {
+        logical += ImageTexts.logicalVolume(
+          volume.device, fileSystem: volume.fileSystem, uuid: volume.uuid, isSwap: volume.treatment == .swap)
+      }
+      let text = source.group.backupText(
+        description: plan.options.commandLine, host: ProcessInfo.processInfo.hostName,
+        time: Int64(Date().timeIntervalSince1970))
+      try writer.write("lvm_\(source.group.name).conf", text)
+    }
+    try writer.write("lvm_vg_dev.list", physical)
+    try writer.write("lvm_logv.list", logical)
+  }
+
   private func writeLists(_ writer: ImageWriter, _ log: JobLog) async throws {
-    let descriptions = plan.disks.map(\.description)
+    let descriptions = plan.disks.map { $0.description(plan.groups) }
     try writer.write("dev-fs.list", ImageTexts.deviceFileSystems(descriptions))
     try writer.write("blkdev.list", ImageTexts.blockDevices(descriptions))
     try writer.write("blkid.list", ImageTexts.identities(descriptions))

@@ -23,7 +23,7 @@ public struct ImageVerifier: Sendable {
   /// - Throws: ``ImagingError/verificationFailed(image:volumes:)``.
   public func verify(only devices: [String]? = nil) async throws {
     var damaged: [String] = []
-    for volume in image.volumes where devices?.contains(volume.device) ?? true {
+    for volume in image.dataVolumes where devices?.contains(volume.device) ?? true {
       do {
         try await verify(volume)
       } catch let error as any Failure {
@@ -52,6 +52,8 @@ public struct ImageVerifier: Sendable {
     if let table = disk?.table, let partition = volume.number.flatMap({ table.partition($0) }) {
       expected = table.byteCount(of: partition)
     }
+    let logical = image.groups.flatMap { group in group.group.logicalVolumes.map { (group.group.path(of: $0), $0) } }
+    if let logical = logical.first(where: { $0.0 == volume.device })?.1 { expected = logical.byteCount }
     let size = expected
     let verified = try await context.reporter.step("checking \(volume.device) (\(volume.contentName))") { meter in
       try await VolumeVerifier(stream, expectedByteCount: size).verify(progress: meter)

@@ -8,6 +8,8 @@ public enum ImagingError: Failure, Equatable {
   case notYetSupported(image: String, device: String, what: String)
   /// It was made of single partitions, so that it can't make a whole disk.
   case imageOfPartitions(image: String, numbers: [Int])
+  /// Some of a volume group's physical volumes are not to be restored, or not in the image.
+  case incompleteGroup(image: String, group: String, missing: String)
   case noSuchPartition(of: String, number: Int, present: [Int])
   case wrongTargetCount(image: String, disks: [String], targets: Int)
   case sameTargetTwice(String)
@@ -26,6 +28,8 @@ public enum ImagingError: Failure, Equatable {
       "\(image): \(device) \(what), which this version does not restore yet; nothing was written"
     case .imageOfPartitions(let image, let numbers):
       "\(image) holds no whole disk, only the partitions \(numbers.map(String.init).joined(separator: ", "))"
+    case .incompleteGroup(let image, let group, let missing):
+      "\(image): the LVM volume group \(group) also lies on \(missing), which is not to be restored; nothing was written"
     case .noSuchPartition(let disk, let number, let present):
       "\(disk) has no partition \(number); it has \(present.map(String.init).joined(separator: ", "))"
     case .wrongTargetCount(let image, let disks, let targets):
@@ -51,6 +55,7 @@ public enum ImagingError: Failure, Equatable {
     switch self {
     case .notYetSupported: "restore it with Clonezilla"
     case .imageOfPartitions: "say which ones are to be restored (--parts)"
+    case .incompleteGroup: "restore all of its physical volumes, or none"
     case .noSuchPartition, .notADisk: "`reimage info IMAGE` shows what an image holds"
     case .wrongTargetCount: "name one target for each disk, in their order"
     case .partitionTooSmall: "restore to a larger partition or disk"
@@ -66,7 +71,7 @@ public enum ImagingError: Failure, Equatable {
   public var exitCode: ExitCode {
     switch self {
     case .notYetSupported, .verificationFailed: .invalidData
-    case .imageOfPartitions, .noSuchPartition, .wrongTargetCount, .sameTargetTwice, .notADisk: .usage
+    case .imageOfPartitions, .incompleteGroup, .noSuchPartition, .wrongTargetCount, .sameTargetTwice, .notADisk: .usage
     case .partitionTooSmall, .noTable, .existingFile, .isMounted: .refused
     case .toolMissing: .unavailable
     }

@@ -9,6 +9,9 @@ public struct RestoreOptions: Sendable {
     case fileSystems
     /// The last partition grows to the end of the disk, and its file system with it.
     case last
+    /// All partitions share what a larger disk has more of, in proportion to their sizes, and their file systems grow
+    /// with them (``PartitionTable/proportional(toByteCount:sectorSize:)``).
+    case proportional
   }
 
   /// Numbers of the partitions to restore, leaving the rest of the disk and its table as they are; nil for all.

@@ -38,6 +38,37 @@ public struct RestorePlan: Sendable {
     public let byteCount: UInt64
   }
 
+  /// A partition or disk that becomes an LVM physical volume.
+  public struct PhysicalVolumeStep: Sendable {
+    /// As the image calls it.
+    public let device: String
+    /// Place among the disks of the plan.
+    public let disk: Int
+    /// Nil for a disk without a table.
+    public let targetNumber: Int?
+    /// Where it lies on the target, and the room there, in bytes.
+    public let start: UInt64
+    public let byteCount: UInt64
+  }
+
+  /// One logical volume; it is made as large as it was.
+  public struct LogicalVolumeStep: Sendable {
+    public let volume: ImageVolume
+    /// Place among those of the group.
+    public let index: Int
+    /// Bytes of the volume that was saved; nil when only reading all of it would tell.
+    public let volumeByteCount: UInt64?
+    let image: VolumeImage
+  }
+
+  /// An LVM volume group, to be made anew on the disks of the plan.
+  public struct GroupStep: Sendable {
+    public let group: ImageVolumeGroup
+    /// In the group's order.
+    public let physicalVolumes: [PhysicalVolumeStep]
+    public let volumes: [LogicalVolumeStep]
+  }
+
   /// One disk and where it goes.
   public struct DiskStep: Sendable {
     public let disk: ImageDisk
@@ -57,11 +88,15 @@ public struct RestorePlan: Sendable {
 
   public let image: StoredImage
   public let disks: [DiskStep]
+  public let groups: [GroupStep]
   public let options: RestoreOptions
   public let warnings: [String]
 
   /// Bytes of the volumes as they were, used or not.
-  public var volumeByteCount: UInt64 { disks.flatMap(\.volumes).reduce(0) { $0 &+ ($1.volumeByteCount ?? 0) } }
+  public var volumeByteCount: UInt64 {
+    let sizes = disks.flatMap(\.volumes).map(\.volumeByteCount) + groups.flatMap(\.volumes).map(\.volumeByteCount)
+    return sizes.reduce(0) { $0 &+ ($1 ?? 0) }
+  }
 
   /// - Parameters:
   ///   - targets: one for each disk of the image, in their order; each already found to be unambiguous.
@@ -92,6 +127,7 @@ public struct RestorePlan: Sendable {
       warnings += disk.warnings
       disks.append(try await Self.step(disk, of: image, to: target, options, &warnings))
     }
+    groups = try await Self.groupSteps(of: image, on: disks, options, &warnings)
     self.disks = disks
     self.warnings = warnings
     try await checkTools()
@@ -112,11 +148,13 @@ public struct RestorePlan: Sendable {
 
   /// Refuses what this version can't restore.
   private static func checkContent(of image: StoredImage, _ options: RestoreOptions) throws(ImagingError) {
-    for volume in image.volumes {
-      if let partitions = options.partitions, let number = volume.number, !partitions.contains(number) { continue }
+    for volume in image.volumes where isWanted(volume, options) {
       let what: String
       switch volume.content {
-      case .physicalVolume(let group): what = "belongs to the LVM volume group \(group)"
+      case .physicalVolume(let name):
+        let group = image.groups.first { $0.group.name == name }
+        if group != nil, group?.group.obstacle == nil, volume.disk != nil { continue }
+        what = "belongs to the LVM volume group \(name)" + (group?.group.obstacle.map { " (\($0))" } ?? "")
       case .encrypted: what = "is a LUKS container whose content was saved"
       case .legacy(let program): what = "was saved by \(program)"
       case .partclone, .raw:
@@ -129,6 +167,11 @@ public struct RestorePlan: Sendable {
       guard !image.swaps.contains(where: { $0.number == number }) else { continue }
       throw .noSuchPartition(of: image.path.string, number: number, present: image.volumes.compactMap(\.number))
     }
+  }
+
+  static func isWanted(_ volume: ImageVolume, _ options: RestoreOptions) -> Bool {
+    guard let partitions = options.partitions else { return true }
+    return volume.number.map(partitions.contains) ?? false
   }
 
   private static func step(
@@ -164,7 +207,7 @@ public struct RestorePlan: Sendable {
     }
     var newTable: PartitionTable?
     if options.partitions == nil, let table = disk.table {
-      var adapted = try adapt(table, toByteCount: byteCount, sectorSize: sectorSize, target: path)
+      var adapted = try adapt(table, toByteCount: byteCount, sectorSize: sectorSize, options, target: path)
       if options.growth == .last { adapted = grown(adapted, image: image, disk: disk, &warnings) }
       newTable = adapted
     }
@@ -178,10 +221,14 @@ public struct RestorePlan: Sendable {
   }
 
   private static func adapt(
-    _ table: PartitionTable, toByteCount byteCount: UInt64, sectorSize: Int, target: FilePath
+    _ table: PartitionTable, toByteCount byteCount: UInt64, sectorSize: Int, _ options: RestoreOptions,
+    target: FilePath
   ) throws -> PartitionTable {
     do {
-      return try table.adapted(toByteCount: byteCount, sectorSize: sectorSize)
+      guard options.growth == .proportional else {
+        return try table.adapted(toByteCount: byteCount, sectorSize: sectorSize)
+      }
+      return try table.proportional(toByteCount: byteCount, sectorSize: sectorSize)
     } catch PartitionTableError.doesNotFit(let needed, let available) {
       throw TargetError.tooSmall(target: target.string, needed: needed, available: available)
     }
@@ -206,43 +253,50 @@ public struct RestorePlan: Sendable {
     _ options: RestoreOptions
   ) async throws -> [VolumeStep] {
     var steps: [VolumeStep] = []
-    for volume in image.volumes where volume.disk == disk.name {
-      var targetNumber: Int?
-      var start: UInt64 = 0
-      var room = targetByteCount
+    for volume in image.volumes where volume.disk == disk.name && isWanted(volume, options) {
+      if case .physicalVolume = volume.content { continue }
+      let place = try place(of: volume, table: table, target: target, targetByteCount: targetByteCount, options)
       let source = volume.number.flatMap { disk.table?.partition($0) }
-      if let number = volume.number {
-        if let partitions = options.partitions, !partitions.contains(number) { continue }
-        let place = options.renumbering[number] ?? number
-        guard let table, let partition = table.partition(place) else {
-          throw ImagingError.noSuchPartition(
-            of: target.string, number: place, present: table?.partitions.map(\.number) ?? [])
-        }
-        targetNumber = place
-        start = table.byteOffset(of: partition)
-        room = table.byteCount(of: partition)
-      } else if options.partitions != nil {
-        continue
-      }
-      let codec = try volume.compressionSuffix.map { suffix throws(CompressionError) in try Codec(suffix: suffix) }
-      let stream = VolumeImage(
-        try ConcatenatedFilesSource(volume.files), codec: codec, format: volume.content == .raw ? .raw : .partclone)
-      let header = try await stream.header()
-      var needed = header?.deviceSize
-      if needed == nil { needed = try await stream.volumeByteCount() }
+      let stream = try await stream(of: volume)
       let sourceByteCount = source.flatMap { partition in disk.table?.byteCount(of: partition) }
-      if let needed = needed ?? sourceByteCount, needed > room {
+      if let needed = stream.byteCount ?? sourceByteCount, needed > place.byteCount {
         throw ImagingError.partitionTooSmall(
-          target: target.string, number: targetNumber, needed: needed, available: room)
+          target: target.string, number: place.number, needed: needed, available: place.byteCount)
       }
       steps.append(
         VolumeStep(
-          volume: volume, targetNumber: targetNumber, start: start, byteCount: room, volumeByteCount: needed,
+          volume: volume, targetNumber: place.number, start: place.start, byteCount: place.byteCount,
+          volumeByteCount: stream.byteCount,
           sourceStart: source.flatMap { partition in disk.table?.byteOffset(of: partition) },
           sourceByteCount: volume.number == nil ? disk.byteCount : sourceByteCount,
-          kind: kind(of: volume, header), image: stream))
+          kind: kind(of: volume, stream.header), image: stream.image))
     }
     return steps
+  }
+
+  /// Where on a target a partition of the image goes, and the room there, in bytes.
+  static func place(
+    of volume: ImageVolume, table: PartitionTable?, target: FilePath, targetByteCount: UInt64, _ options: RestoreOptions
+  ) throws(ImagingError) -> (number: Int?, start: UInt64, byteCount: UInt64) {
+    guard let number = volume.number else { return (nil, 0, targetByteCount) }
+    let place = options.renumbering[number] ?? number
+    guard let table, let partition = table.partition(place) else {
+      throw .noSuchPartition(of: target.string, number: place, present: table?.partitions.map(\.number) ?? [])
+    }
+    return (place, table.byteOffset(of: partition), table.byteCount(of: partition))
+  }
+
+  /// The stream of a volume, and what its beginning tells.
+  static func stream(
+    of volume: ImageVolume
+  ) async throws -> (image: VolumeImage, header: PartcloneHeader?, byteCount: UInt64?) {
+    let codec = try volume.compressionSuffix.map { suffix throws(CompressionError) in try Codec(suffix: suffix) }
+    let image = VolumeImage(
+      try ConcatenatedFilesSource(volume.files), codec: codec, format: volume.content == .raw ? .raw : .partclone)
+    let header = try await image.header()
+    var byteCount = header?.deviceSize
+    if byteCount == nil { byteCount = try await image.volumeByteCount() }
+    return (image, header, byteCount)
   }
 
   private static func swapSteps(
@@ -268,7 +322,7 @@ public struct RestorePlan: Sendable {
   static func growing(_ disk: DiskStep, _ growth: RestoreOptions.Growth) -> [VolumeStep] {
     switch growth {
     case .none: []
-    case .fileSystems: disk.volumes.filter(canGrow)
+    case .fileSystems, .proportional: disk.volumes.filter(canGrow)
     case .last: disk.volumes.filter { canGrow($0) && $0.targetNumber == disk.table?.last?.number }
     }
   }

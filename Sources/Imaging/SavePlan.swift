@@ -40,6 +40,8 @@ public struct SaveSource: Sendable {
 public struct SavePlan: Sendable {
   public let image: FilePath
   public let disks: [SourceDisk]
+  /// The volume groups that are saved by logical volumes.
+  public let groups: [SourceGroup]
   public let options: SaveOptions
 
   /// - Parameters:
@@ -63,12 +65,13 @@ public struct SavePlan: Sendable {
         source, taken: kernelNames + disks.map(\.name), isMapped: options.isMapped, isMeasured: isMeasured)
       disks.append(disk)
     }
+    groups = try SourceGroup.find(in: &disks, isMapped: options.isMapped, isMeasured: isMeasured)
     self.disks = disks
   }
 
   /// Bytes to be read, as far as the maps are known.
   public var usedByteCount: UInt64? {
-    disks.flatMap(\.volumes).reduce(into: UInt64?(0)) { sum, volume in
+    (disks.flatMap(\.volumes) + groups.flatMap(\.volumes)).reduce(into: UInt64?(0)) { sum, volume in
       sum = sum.flatMap { total in volume.usedByteCount.map { total &+ $0 } }
     }
   }
@@ -123,18 +126,19 @@ public struct SavePlan: Sendable {
           of: source.path.string, number: number, present: table.partitions.map(\.number))
       }
       for partition in table.partitions where source.partitions?.contains(partition.number) ?? true {
+        let node = PartitionNaming.name(disk: name, partition: partition.number)
+        let slice = try handle.slice(
+          table.byteOffset(of: partition), table.byteCount(of: partition), name: "\(device.name) (\(node))")
         volumes.append(
           try SourceVolume(
-            device: PartitionNaming.name(disk: name, partition: partition.number), partition: partition,
-            start: table.byteOffset(of: partition), on: handle, byteCount: table.byteCount(of: partition),
-            isMapped: isMapped, isMeasured: isMeasured))
+            device: node, partition: partition, source: slice, isMapped: isMapped, isMeasured: isMeasured))
       }
     } else {
       guard source.partitions == nil else { throw ImagingError.noTable(source.path.string) }
       volumes = [
         try SourceVolume(
-          device: name, partition: nil, start: 0, on: handle, byteCount: device.byteCount, isMapped: isMapped,
-          isMeasured: isMeasured)
+          device: name, partition: nil, source: try handle.slice(0, device.byteCount, name: device.name),
+          isMapped: isMapped, isMeasured: isMeasured)
       ]
     }
     return SourceDisk(

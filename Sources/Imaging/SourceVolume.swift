@@ -18,16 +18,17 @@ public struct SourceVolume: Sendable {
     case swap
     /// Nothing: it only holds other partitions.
     case extended
+    /// Nothing here: it belongs to an LVM volume group, whose logical volumes are saved.
+    case physicalVolume(group: String)
   }
 
-  /// As the image calls it: `sda1`.
+  /// As the image calls it: `sda1`, or `GROUP/VOLUME` for a logical volume.
   public let device: String
-  /// Nil for a disk without a table, which is saved as one volume.
+  /// Nil for a disk without a table, which is saved as one volume, and for a logical volume.
   public let partition: Partition?
-  /// Where it begins on the disk, and its size, in bytes.
-  public let start: UInt64
+  /// In bytes.
   public let byteCount: UInt64
-  public let treatment: Treatment
+  public internal(set) var treatment: Treatment
   /// Clonezilla's name of what is on it; empty when nothing known is.
   public let fileSystem: String
   public let uuid: String?
@@ -39,50 +40,76 @@ public struct SourceVolume: Sendable {
   public var hasData: Bool {
     switch treatment {
     case .usedBlocks, .everyByte: true
-    case .swap, .extended: false
+    case .swap, .extended, .physicalVolume: false
     }
   }
+
+  /// Whether the image's list of partitions names it.
+  var isListed: Bool { if case .physicalVolume = treatment { true } else { hasData } }
 
   /// parted's name for the content.
   var partedName: String {
     switch fileSystem {
     case "swap": "linux-swap(v1)"
+    case Self.physicalVolumeName: ""
     case "vfat": kind?.rawValue == "fat32" ? "fat32" : "fat16"
     default: fileSystem
     }
   }
 
   private let kind: FileSystemKind?
+  /// Its bytes.
+  let source: any BlockDevice
+  /// What it is to LVM; nil for what has no label.
+  let physicalVolume: LVMPhysicalVolume?
+
+  /// blkid's and Clonezilla's name for a physical volume.
+  static let physicalVolumeName = "LVM2_member"
 
   /// Looks at a volume.
   ///
   /// - Parameters:
+  ///   - source: its bytes.
   ///   - isMapped: false to save every byte whatever is on it.
   ///   - isMeasured: whether to read the allocation map now, to tell how much will be saved.
   /// - Throws: `DeviceError`.
   init(
-    device: String, partition: Partition?, start: UInt64, on disk: DiskHandle, byteCount: UInt64, isMapped: Bool,
-    isMeasured: Bool
+    device: String, partition: Partition?, source: any BlockDevice, isMapped: Bool, isMeasured: Bool
   ) throws {
     self.device = device
     self.partition = partition
-    self.start = start
-    self.byteCount = byteCount
+    self.source = source
+    byteCount = source.byteCount
     guard !(partition?.type.isExtended ?? false) else {
       (treatment, fileSystem, uuid, label, usedByteCount, kind) = (.extended, "", nil, nil, 0, nil)
+      physicalVolume = nil
       return
     }
-    let slice = try disk.slice(start, byteCount, name: "\(disk.device.name) (\(device))")
     var treatment = Treatment.everyByte(reason: "no file system known here is on it")
     var identity: FileSystemIdentity?
+    var member: LVMPhysicalVolume?
     do {
-      identity = try FileSystems.identify(slice)
+      identity = try FileSystems.identify(source)
+      member = try LVMPhysicalVolume(source)
     } catch let error as FileSystemError {
       treatment = .everyByte(reason: error.reason)
+    } catch let error as LVMError {
+      treatment = .everyByte(reason: error.reason)
+      identity = nil
     }
+    if let member {
+      // Whether its group can be saved by volumes is seen when all physical volumes are known.
+      (self.treatment, physicalVolume, kind) = (.everyByte(reason: "it belongs to no LVM volume group"), member, nil)
+      (fileSystem, uuid, label, usedByteCount) = (Self.physicalVolumeName, member.id.description, nil, byteCount)
+      if let identity {
+        self.treatment = .everyByte(reason: "it has an LVM label and a \(identity.kind.rawValue) signature")
+      }
+      return
+    }
+    physicalVolume = nil
     if let identity {
       if identity.kind == .swap {
-        let isHibernated = try SwapHeader(slice)?.isHibernated ?? false
+        let isHibernated = try SwapHeader(source)?.isHibernated ?? false
         treatment = isHibernated ? .everyByte(reason: "it holds the memory of a suspended system") : .swap
       } else {
         treatment = isMapped ? .usedBlocks : .everyByte(reason: "a copy of every sector was asked for")
@@ -93,7 +120,7 @@ public struct SourceVolume: Sendable {
       used = nil
       if isMeasured {
         do {
-          let map = try FileSystems.allocationMap(of: slice)
+          let map = try FileSystems.allocationMap(of: source)
           let covering = map?.covering(byteCount)
           used = covering.map { UInt64($0.bitmap.usedCount) * UInt64($0.blockSize) }
         } catch let error as FileSystemError {
@@ -118,22 +145,23 @@ public struct SourceDisk: Sendable {
   public let handlePath: String
   public let byteCount: UInt64
   public let table: PartitionTable?
-  public let volumes: [SourceVolume]
+  public internal(set) var volumes: [SourceVolume]
   /// Whether the whole disk is saved, not just some of its partitions.
   public let isWhole: Bool
   /// Worth telling: a damaged copy of the table, a volume group that is active.
-  public let warnings: [String]
+  public internal(set) var warnings: [String]
   let handle: DiskHandle
 
   /// The lists' view of it.
-  var description: DiskDescription {
+  func description(_ groups: [SourceGroup]) -> DiskDescription {
     DiskDescription(
       name: name, byteCount: byteCount, model: handle.disk?.model ?? "",
       volumes: volumes.map { volume in
         VolumeDescription(
           device: volume.device, fileSystem: volume.fileSystem, byteCount: volume.byteCount, uuid: volume.uuid,
           label: volume.label, partition: volume.partition,
-          partitionUUID: volume.partition.flatMap { partitionUUID($0) })
+          partitionUUID: volume.partition.flatMap { partitionUUID($0) },
+          logicalVolumes: groups.first { $0.physicalVolumes.contains(volume.device) }?.descriptions(on: volume.device))
       })
   }
 

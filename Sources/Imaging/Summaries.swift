@@ -44,6 +44,22 @@ public struct ImageSummary: Sendable, Encodable {
     public let problem: String?
   }
 
+  /// An LVM volume group that was saved by logical volumes.
+  public struct Group: Sendable, Encodable {
+    public let name: String
+    /// As the saving machine called them.
+    public let physicalVolumes: [String]
+    public let logicalVolumes: [LogicalVolume]
+    /// Why it can't be restored.
+    public let problem: String?
+  }
+
+  public struct LogicalVolume: Sendable, Encodable {
+    /// `GROUP/VOLUME`.
+    public let device: String
+    public let bytes: UInt64
+  }
+
   public struct Swap: Sendable, Encodable {
     public let device: String
     public let uuid: String?
@@ -56,8 +72,10 @@ public struct ImageSummary: Sendable, Encodable {
   public let kind: String
   public let created: String?
   public let disks: [Disk]
+  /// Of partitions and logical volumes.
   public let volumes: [Volume]
   public let swaps: [Swap]
+  public let groups: [Group]
   public let storedBytes: UInt64
 
   /// Reads the start of each stream.
@@ -76,9 +94,18 @@ public struct ImageSummary: Sendable, Encodable {
             bytes: disk.table?.byteCount(of: partition) ?? 0, type: partition.type.sfdiskText, name: partition.name)
         }, warnings: disk.warnings)
     }
-    swaps = image.swaps.map { Swap(device: $0.device, uuid: $0.uuid, label: $0.label) }
+    groups = image.groups.map { group in
+      Group(
+        name: group.group.name, physicalVolumes: group.physicalVolumes.map(\.device),
+        logicalVolumes: group.group.logicalVolumes.map {
+          LogicalVolume(device: group.group.path(of: $0), bytes: $0.byteCount)
+        }, problem: group.group.obstacle)
+    }
+    swaps = (image.swaps + image.groups.flatMap(\.swaps)).map {
+      Swap(device: $0.device, uuid: $0.uuid, label: $0.label)
+    }
     var volumes: [Volume] = []
-    for volume in image.volumes { volumes.append(await Volume(volume)) }
+    for volume in image.dataVolumes { volumes.append(await Volume(volume)) }
     self.volumes = volumes
   }
 
@@ -90,17 +117,30 @@ public struct ImageSummary: Sendable, Encodable {
       )
       for partition in disk.partitions {
         let device = PartitionNaming.name(disk: disk.name, partition: partition.number)
-        let content =
-          volumes.first { $0.device == device }.map { volume in
-            "\(volume.content), \(Quantity.bytes(volume.storedBytes)) stored"
-              + (volume.usedBytes.map { " of \(Quantity.bytes($0)) used" } ?? "")
-              + (volume.problem.map { ": \($0)" } ?? "")
-          } ?? (swaps.contains { $0.device == device } ? "swap" : "not saved")
         lines.append(
-          "  \(device): \(Quantity.bytes(partition.bytes)) at \(Quantity.bytes(partition.start)), \(content)")
+          "  \(device): \(Quantity.bytes(partition.bytes)) at \(Quantity.bytes(partition.start)), \(content(device))")
+      }
+    }
+    for group in groups {
+      lines.append(
+        "volume group \(group.name) on \(group.physicalVolumes.joined(separator: ", "))"
+          + (group.problem.map { ", which can't be restored: \($0)" } ?? ""))
+      for volume in group.logicalVolumes {
+        lines.append("  \(volume.device): \(Quantity.bytes(volume.bytes)), \(content(volume.device))")
       }
     }
     return lines.joined(separator: "\n")
+  }
+
+  private func content(_ device: String) -> String {
+    if let group = groups.first(where: { $0.physicalVolumes.contains(device) }) {
+      return "physical volume of the volume group \(group.name)"
+    }
+    return volumes.first { $0.device == device }.map { volume in
+      "\(volume.content), \(Quantity.bytes(volume.storedBytes)) stored"
+        + (volume.usedBytes.map { " of \(Quantity.bytes($0)) used" } ?? "")
+        + (volume.problem.map { ": \($0)" } ?? "")
+    } ?? (swaps.contains { $0.device == device } ? "swap" : "not saved")
   }
 }
 
@@ -145,7 +185,7 @@ public struct SavePlanSummary: Sendable, Encodable {
     public let bytes: UInt64
     /// Bytes that will be read.
     public let usedBytes: UInt64?
-    /// `used blocks`, `every byte`, `swap` or `extended`.
+    /// `used blocks`, `every byte`, `swap`, `extended` or `physical volume`.
     public let treatment: String
     public let reason: String?
   }
@@ -159,28 +199,29 @@ public struct SavePlanSummary: Sendable, Encodable {
     public let warnings: [String]
   }
 
+  public struct Group: Sendable, Encodable {
+    public let name: String
+    /// As the image will call them.
+    public let physicalVolumes: [String]
+    public let volumes: [Volume]
+  }
+
   public let image: String
   public let usedBytes: UInt64?
   public let disks: [Disk]
+  /// The LVM volume groups that are saved by logical volumes.
+  public let groups: [Group]
 
   public init(_ plan: SavePlan) {
     image = plan.image.string
     usedBytes = plan.usedByteCount
+    groups = plan.groups.map { group in
+      Group(name: group.group.name, physicalVolumes: group.physicalVolumes, volumes: group.volumes.map(Volume.init))
+    }
     disks = plan.disks.map { disk in
       Disk(
         source: disk.handlePath, name: disk.name, bytes: disk.byteCount, table: disk.table?.label,
-        volumes: disk.volumes.map { volume in
-          let (treatment, reason): (String, String?) =
-            switch volume.treatment {
-            case .usedBlocks: ("used blocks", nil)
-            case .everyByte(let reason): ("every byte", reason)
-            case .swap: ("swap", nil)
-            case .extended: ("extended", nil)
-            }
-          return Volume(
-            device: volume.device, fileSystem: volume.fileSystem, bytes: volume.byteCount,
-            usedBytes: volume.usedByteCount, treatment: treatment, reason: reason)
-        }, warnings: disk.warnings)
+        volumes: disk.volumes.map(Volume.init), warnings: disk.warnings)
     }
   }
 
@@ -190,15 +231,36 @@ public struct SavePlanSummary: Sendable, Encodable {
       lines.append(
         "\(disk.source) as \(disk.name): \(Quantity.bytes(disk.bytes)), \(disk.table ?? "no partition table")")
       lines += disk.warnings.map { "  warning: \($0)" }
-      for volume in disk.volumes {
-        let kind = volume.fileSystem.isEmpty ? "unknown content" : volume.fileSystem
-        let used = volume.usedBytes.map { "\(Quantity.bytes($0)) of " } ?? ""
-        let reason = volume.reason.map { " (\($0))" } ?? ""
-        lines.append(
-          "  \(volume.device): \(kind), \(used)\(Quantity.bytes(volume.bytes)): \(volume.treatment)\(reason)")
-      }
+      lines += disk.volumes.map { "  \($0.text)" }
+    }
+    for group in groups {
+      lines.append("volume group \(group.name) on \(group.physicalVolumes.joined(separator: ", "))")
+      lines += group.volumes.map { "  \($0.text)" }
     }
     return lines.joined(separator: "\n")
+  }
+}
+
+extension SavePlanSummary.Volume {
+  fileprivate init(_ volume: SourceVolume) {
+    (treatment, reason) =
+      switch volume.treatment {
+      case .usedBlocks: ("used blocks", nil)
+      case .everyByte(let reason): ("every byte", reason)
+      case .swap: ("swap", nil)
+      case .extended: ("extended", nil)
+      case .physicalVolume(let group): ("physical volume", "of the volume group \(group)")
+      }
+    device = volume.device
+    fileSystem = volume.fileSystem
+    bytes = volume.byteCount
+    usedBytes = volume.usedByteCount
+  }
+
+  fileprivate var text: String {
+    let kind = fileSystem.isEmpty ? "unknown content" : fileSystem
+    let used = usedBytes.map { "\(Quantity.bytes($0)) of " } ?? ""
+    return "\(device): \(kind), \(used)\(Quantity.bytes(bytes)): \(treatment)" + (reason.map { " (\($0))" } ?? "")
   }
 }
 
@@ -224,11 +286,35 @@ public struct RestorePlanSummary: Sendable, Encodable {
     public let swaps: [String]
   }
 
+  public struct Group: Sendable, Encodable {
+    public let name: String
+    /// The targets that become its physical volumes.
+    public let physicalVolumes: [String]
+    public let volumes: [Volume]
+    public let swaps: [String]
+  }
+
   public let image: String
   public let disks: [Disk]
+  public let groups: [Group]
   public let warnings: [String]
 
   public init(_ plan: RestorePlan) {
+    groups = plan.groups.map { step in
+      let group = step.group.group
+      return Group(
+        name: group.name,
+        physicalVolumes: step.physicalVolumes.map { place in
+          let path = plan.disks[place.disk].path.string
+          return place.targetNumber.map { PartitionNaming.name(disk: path, partition: $0) } ?? path
+        },
+        volumes: step.volumes.map { volume in
+          Volume(
+            device: volume.volume.device, content: volume.volume.contentName, target: volume.volume.device,
+            volumeBytes: volume.volumeByteCount, targetBytes: group.logicalVolumes[volume.index].byteCount, grows: false
+          )
+        }, swaps: step.group.swaps.map(\.device))
+    }
     image = plan.image.path.string
     warnings = plan.warnings
     disks = plan.disks.map { disk in
@@ -258,6 +344,11 @@ public struct RestorePlanSummary: Sendable, Encodable {
             + (volume.grows ? ", grown" : ""))
       }
       lines += disk.swaps.map { "  \($0): swap made anew" }
+    }
+    for group in groups {
+      lines.append("volume group \(group.name), made anew on \(group.physicalVolumes.joined(separator: ", "))")
+      lines += group.volumes.map { "  \($0.device) (\($0.content)), \(Quantity.bytes($0.targetBytes))" }
+      lines += group.swaps.map { "  \($0): swap made anew" }
     }
     return lines.joined(separator: "\n")
   }

@@ -40,7 +40,6 @@ import Testing
       let disk = directory.appending("disk.raw").string
       #expect(try await reimage("restore").status == 64)
       #expect(try await reimage("restore", "nosuch", disk, "--repository", images).status == 66)
-      #expect(try await reimage("restore", "d-lvm-z9p", disk, "--repository", images).status == 65)
       #expect(try await reimage("restore", "e-raw-z0", "nosuchdisk", "--repository", images).status == 66)
       #expect(try await reimage("restore", "e-raw-z0", disk, "--repository", images).status == 0)
       #expect(try await reimage("restore", "e-raw-z0", disk, "--repository", images).status == 75)

@@ -178,9 +178,58 @@ extension FilePath {
       let volumes = try StoredImage(opening: image).volumes
       #expect(
         volumes.map(\.content) == [
-          .partclone(fileSystem: "ext4"), .legacy(program: "ntfsclone"), .legacy(program: "partimage"),
+          .partclone(fileSystem: "ext4"), .partclone(fileSystem: "ntfs"), .legacy(program: "partimage"),
         ])
       #expect(volumes.allSatisfy { $0.compressionSuffix == nil && $0.files.count == 1 })
+    }
+  }
+
+  /// Old names, and old names with a compression in them, whole and split.
+  @Test func everyFormOfNameIsFound() async throws {
+    try await withTemporaryDirectory { directory in
+      let image = try await copy("b-mbr-z1p", to: directory)
+      try image.remove("sda1.ext4-ptcl-img.gz.aa")
+      func expect(
+        _ names: [String], _ content: ImageVolume.Content, _ suffix: String?, besides others: [String] = []
+      ) throws {
+        for name in names + others { try image.appending(name).write([1]) }
+        let stored = try StoredImage(opening: image)
+        let volume = try #require(stored.volume(named: "sda1"))
+        #expect(volume.content == content && volume.compressionSuffix == suffix, "\(names)")
+        #expect(volume.files.map { $0.lastComponent?.string } == names)
+        #expect(others.allSatisfy(stored.otherFiles.contains), "\(stored.otherFiles)")
+        #expect(!names.contains(where: stored.otherFiles.contains))
+        for name in names + others { try image.remove(name) }
+      }
+      let letters = Array("abcdefghijklmnopqrstuvwxyz").map(String.init)
+      let many = letters.flatMap { first in letters.map { first + $0 } }
+      try expect(["sda1.dd-img"], .raw, nil, besides: ["sda1.dd-img.info", "sda1-size"])
+      try expect(["sda1.dd-img.aa", "sda1.dd-img.ab"], .raw, nil)
+      try expect(["sda1.ntfs-img.aaa", "sda1.ntfs-img.aab"], .partclone(fileSystem: "ntfs"), nil)
+      for suffix in ["gz", "bz2", "lzo", "lzma", "xz", "lzip", "lz4", "zst", "uncomp"] {
+        try expect(["sda1.ext3-img.\(suffix)"], .partclone(fileSystem: "ext3"), suffix)
+        try expect(["sda1.dd-img.\(suffix).aa", "sda1.dd-img.\(suffix).ab"], .raw, suffix)
+        try expect(["sda1.dd-ptcl-img.\(suffix)"], .raw, suffix)
+        try expect(
+          ["sda1.ext4-ptcl-img.\(suffix).aa"], .partclone(fileSystem: "ext4"), suffix,
+          besides: ["sda1.ext4-ptcl-img.\(suffix).aa.md5", "sda1.ext4-ptcl-img.\(suffix).log"])
+      }
+      // The 182nd volume is no gzip file.
+      try expect(many[...181].map { "sda1.ext4-img.\($0)" }, .partclone(fileSystem: "ext4"), nil)
+      // What other names may mean is left alone.
+      try expect(["sda1.ext4-img"], .partclone(fileSystem: "ext4"), nil, besides: ["sda1.ext4-img.md5", "sda1.txt"])
+    }
+  }
+
+  @Test func filesThatSayNothingToUsAreListed() async throws {
+    try await withTemporaryDirectory { directory in
+      let image = try await copy("a-gpt-z9p", to: directory)
+      let before = try StoredImage(opening: image).otherFiles
+      #expect(before.contains("blkdev.list") && before.contains("sda-pt.parted.compact"))
+      #expect(!before.contains { $0.contains("-ptcl-img") || $0 == "sda-pt.sf" || $0 == "sda-mbr" || $0 == "parts" })
+      for name in ["notes from Ann.txt", "sda1.files-b3sum.info.gz", "MD5SUMS"] { try image.appending(name).write([1]) }
+      let after = try StoredImage(opening: image).otherFiles
+      #expect(Set(after).subtracting(before) == ["notes from Ann.txt", "sda1.files-b3sum.info.gz", "MD5SUMS"])
     }
   }
 

@@ -39,9 +39,18 @@ struct Truth: Decodable {
     var blkid: [String: String]?
     var restored_by_partclone: Restored?
   }
+  struct LogicalVolume: Decodable {
+    var vg: String
+    var lv: String
+    var offset_in_disk_bytes: UInt64
+    var size_bytes: UInt64
+    var lv_uuid: String
+    var restored_by_partclone: Restored
+  }
   var sfdisk_dump: String
   var disk: Disk
   var partitions: [Partition]
+  var lvs: [LogicalVolume]?
 
   static func of(_ image: String) throws -> Truth {
     try JSONDecoder().decode(Truth.self, from: Data(try goldenFolder.appending("truth/\(image).json").contents()))

@@ -11,7 +11,7 @@ import TestSupport
 import Testing
 
 @Suite struct VolumeRoundTripTests {
-  @Test(arguments: Codec.allCases, [512, 4096, 65536])
+  @Test(arguments: Codec.allCases.filter(\.isWritable), [512, 4096, 65536])
   func usedBlocksComeBackAndNothingElseIsTouched(_ codec: Codec, _ blockSize: Int) async throws {
     let volume = SampleVolume(blocks: (24 << 20) / blockSize, blockSize: blockSize)
     let image = VolumeImage(MemorySource(bytes: try await volume.saved(nil, codec)), codec: codec, format: .partclone)
@@ -29,7 +29,7 @@ import Testing
     #expect(try await VolumeVerifier(image).verify() == restored)
   }
 
-  @Test(arguments: Codec.allCases)
+  @Test(arguments: Codec.allCases.filter(\.isWritable))
   func everyByteComesBack(_ codec: Codec) async throws {
     let volume = SampleVolume(blocks: 20_001, blockSize: 512)
     let stored = try await volume.saved(.everyByte, codec)
@@ -199,7 +199,7 @@ import Testing
       state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
       return Int(state >> 33) % limit
     }
-    for codec in Codec.allCases {
+    for codec in Codec.allCases.filter(\.isWritable) {
       let stored = try await volume.saved(nil, codec)
       for round in 0..<300 {
         var broken = stored

@@ -53,20 +53,6 @@ import Volumes
     }
   }
 
-  @Test func anLVMImageIsRefusedBeforeAnythingIsWritten() async throws {
-    try await withTemporaryDirectory { directory in
-      let image = try goldenImage("d-lvm-z9p")
-      let disk = directory.appending("disk.raw")
-      await #expect {
-        try await restore(image, disk)
-      } throws: { error in
-        "\(error)".contains("sda2 belongs to the LVM volume group ubuntu-vg")
-          && (error as? any Failure)?.exitCode == .invalidData
-      }
-      #expect(try FileManager.default.contentsOfDirectory(atPath: directory.string).isEmpty)
-    }
-  }
-
   @Test func aTargetTooSmallIsRefusedBeforeAnythingIsWritten() async throws {
     try await withTemporaryDirectory { directory in
       let disk = directory.appending("disk.raw")
