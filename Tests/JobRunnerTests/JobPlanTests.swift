@@ -90,7 +90,7 @@ import Testing
     ("slipway.job=demo slipway.split=99999999999T", "such as 4294967296 or 4G"),
     ("slipway.job=demo slipway.split=0", "at least one byte"),
     ("slipway.job=demo slipway.target=", "expected a disk"),
-    ("slipway.job=demo slipway.compression=lzma", "zstd, gzip or none"),
+    ("slipway.job=demo slipway.compression=lzma", "zstd, gzip, lz4, xz or none"),
     ("slipway.job=demo slipway.level=23", "1 to 22"),
     ("slipway.job=demo slipway.compression=gzip slipway.level=10", "1 to 9"),
     ("slipway.job=demo slipway.image=a/b", "not the name of a folder"),
