@@ -75,14 +75,18 @@ struct DeviceScan {
       uses: uses + partitions.flatMap(\.uses))
   }
 
-  private func uses(of name: String, base: String) -> [DeviceUse] {
+  /// - Parameter depth: how many more layers (LVM on LUKS on RAID) are followed to what is mounted.
+  private func uses(of name: String, base: String, depth: Int = 8) -> [DeviceUse] {
     let points = mounts.mounts.filter { mount in
       names[mount.device] == name || (mount.source.hasPrefix("/dev/") && files.deviceName(of: mount.source) == name)
     }.map(\.mountPoint)
     var seen: Set<String> = []
     return points.filter { seen.insert($0).inserted }.map { .mounted(device: name, at: $0) }
       + (swaps.contains(name) ? [.swap(device: name)] : [])
-      + files.names(in: "\(base)/holders").map { .held(device: name, by: $0) }
+      + files.names(in: "\(base)/holders").flatMap { holder in
+        let above = depth > 0 ? uses(of: holder, base: "sys/block/\(holder)", depth: depth - 1) : []
+        return [.held(device: name, by: holder)] + above
+      }
   }
 
   private func model(_ base: String, _ udev: [String: String]) -> String {

@@ -107,14 +107,20 @@ struct FakeMachine {
     try await withTemporaryDirectory { root in
       var machine = try FakeMachine(root)
       try machine.add("sda", gigabytes: 500, partitions: [1, 2, 3, 4])
+      // A logical volume in a LUKS container.
       try machine.write("sys/block/sda/sda3/holders/dm-0", "")
+      try machine.write("sys/block/dm-0/dev", "253:0\n")
+      try machine.write("sys/block/dm-0/holders/dm-1", "")
+      try machine.write("sys/block/dm-1/dev", "253:1\n")
       try machine.mount(
-        "30 1 0:40 / /srv/with\\040blank rw - btrfs /dev/sda1 rw", "31 1 0:41 / /tmp rw shared:3 - tmpfs tmpfs rw")
+        "30 1 0:40 / /srv/with\\040blank rw - btrfs /dev/sda1 rw", "31 1 0:41 / /tmp rw shared:3 - tmpfs tmpfs rw",
+        "32 1 253:1 / /srv/volume rw - ext4 /dev/mapper/vg-lv rw")
       try machine.write("proc/swaps", "Filename Type Size Used Priority\n/dev/sda2 partition 1 0 -2\n")
       let disk = try #require(DiskInventory(root: root).disks.first)
       #expect(
         disk.uses == [
           .mounted(device: "sda1", at: "/srv/with blank"), .swap(device: "sda2"), .held(device: "sda3", by: "dm-0"),
+          .held(device: "dm-0", by: "dm-1"), .mounted(device: "dm-1", at: "/srv/volume"),
         ])
       #expect(disk.partitions[3].uses.isEmpty)
     }
