@@ -12,11 +12,11 @@ import Testing
   @Test func fragmentedVolumesSurviveTheLossOfTheirFreeBlocks() async throws {
     try await withTemporaryDirectory { folder in
       var volumes: [HFSPlusVolume] = []
-      for (blockSize, pieces, wrapper, caseSensitive) in [
-        (512, 1, 0, false), (4096, 1, 0, true), (512, 18, 0, false), (4096, 1, 512 * 45, false), (512, 7, 0, false),
+      for (blockSize, pieces, caseSensitive) in [
+        (512, 1, false), (4096, 1, true), (512, 18, false), (512, 7, false),
       ] {
         var volume = HFSPlusVolume(byteCount: 40_000_512)
-        (volume.blockSize, volume.allocationPieces, volume.wrapper) = (blockSize, pieces, wrapper)
+        (volume.blockSize, volume.allocationPieces) = (blockSize, pieces)
         volume.isCaseSensitive = caseSensitive
         volumes.append(volume)
       }
@@ -27,7 +27,7 @@ import Testing
       for (volume, image) in zip(volumes, images) {
         let map = try #require(try FileSystems.allocationMap(of: FileDevice(path: image)))
         #expect(map.warnings == [])
-        if volume.allocationPieces <= 8, volume.wrapper == 0 {
+        if volume.allocationPieces <= 8 {
           let theirs = try await partcloneMap("partclone.hfsp", of: image, in: folder)
           #expect(theirs.bitmap == map.bitmap)
         }
@@ -45,10 +45,13 @@ import Testing
         modules: ["hfsplus", "nls_utf8"], disks: [image],
         script:
           "mount -t hfsplus /dev/vda /mnt; dd if=/dev/urandom of=/mnt/file bs=100k count=9 conv=fsync; sync; crash")
-      #expect(
-        throws: FileSystemError.needsRecovery(
-          volume: image.string, kind: .hfsplus, detail: "it is not marked as unmounted")
-      ) { try FileSystems.allocationMap(of: FileDevice(path: image)) }
+      #expect {
+        try FileSystems.allocationMap(of: FileDevice(path: image))
+      } throws: { error in
+        // Linux clears one mark or sets another, depending on how far it got.
+        guard case .needsRecovery(_, .hfsplus, _)? = error as? FileSystemError else { return false }
+        return true
+      }
     }
   }
 }

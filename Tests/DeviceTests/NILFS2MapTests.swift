@@ -30,8 +30,8 @@ import Testing
       let sums = try await useInGuest(
         image, as: "nilfs2", "dd if=/dev/urandom of=all bs=64k 2>/dev/null || true; touch last || true")
       let map = try #require(try FileSystems.allocationMap(of: FileDevice(path: image)))
-      #expect(map.bitmap.usedCount > map.bitmap.count / 2)
-      try expectSizeOfFreeSpace(image, map)
+      // The superblock's count of free blocks is an old one when no checkpoint could follow.
+      #expect(map.bitmap.usedCount > map.bitmap.count * 4 / 5)
       try poisonFreeBlocks(of: image, map)
       #expect(try await useInGuest(image, as: "nilfs2") == sums)
     }
@@ -79,7 +79,7 @@ import Testing
     let expected = Int(try superblock.littleEndian(UInt64.self, at: 80))
     let segment = Int(try superblock.littleEndian(UInt32.self, at: 48))
     let free = map.bitmap.count - map.bitmap.usedCount
-    #expect(free == expected || free == expected - segment)
+    #expect(free == expected || free == expected - segment, "\(free) of \(expected), \(segment) in a segment")
   }
 
   private func makeVolume(_ folder: FilePath, size: String, _ layout: [String]) async throws -> FilePath {
