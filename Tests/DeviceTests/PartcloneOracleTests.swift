@@ -100,7 +100,9 @@ import Testing
       let stream = folder.appending("stream")
       try await shell(
         "\(kind.program) \(options) -c -s '\(volume.path)' -O '\(stream)' -L /dev/null 2>&1")
-      for (codec, compress) in [(Codec.zstd, "zstd -q -T0 -3"), (.gzip, "pigz --fast -b 1024 -R"), (.none, "cat")] {
+      let compressors = [(Codec.zstd, "zstd -q -T0 -3"), (.gzip, "pigz --fast -b 1024 -R"), (.none, "cat")]
+      // The compressor and the kind of checksum have nothing to do with each other.
+      for (codec, compress) in options == "-a1" ? compressors : Array(compressors.prefix(1)) {
         let name = folder.appending("foreign.\(codec.suffix)")
         try await shell("\(compress) < '\(stream)' | split -a 2 -b 1MB - '\(name).'")
         let files = try await shell("ls '\(name)'.??").split(separator: "\n").map { FilePath(String($0)) }

@@ -115,8 +115,8 @@ import Testing
 
   @Test(arguments: [
     (["-batch", "-nosuch", "savedisk", "x", "sda"], "has no option -nosuch"),
-    (["-k1", "restoredisk", "x", "sda"], "-k1 is not carried out here"),
-    (["-z5p", "savedisk", "x", "sda"], "-z5p is not carried out here"), (["savedisk", "x"], "needs a device"),
+    (["-k2", "restoredisk", "x", "sda"], "-k2 is not carried out here"),
+    (["-z2p", "savedisk", "x", "sda"], "-z2p is not carried out here"), (["savedisk", "x"], "needs a device"),
     (["savedisk"], "needs the name of an image"), (["-i", "x", "savedisk", "x", "sda"], "a number of megabytes"),
     (["-p"], "needs ACTION"), (["restoredisk", "ask_user", "sda"], "nobody is asked"),
   ])
