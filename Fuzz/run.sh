@@ -43,13 +43,12 @@ for target in "${targets[@]}"; do
       seed volume fat16 16M mkfs.fat -F 16
       seed volume fat32 64M mkfs.fat -F 32
       seed volume swap 1M mkswap -q
-      seed volume exfat 16M mkfs.exfat -q
+      seed volume exfat 16M mkfs.exfat
       seed volume f2fs 64M mkfs.f2fs -q
-      seed volume nilfs2 128M mkfs.nilfs2 -q
-      seed volume hfsplus 8M mkfs.hfsplus
-      seed volume apfs 16M mkapfs
+      seed volume nilfs2 256M mkfs.nilfs2 -q -B 256
+      seed volume apfs 131073K mkapfs
       seed volume jfs 16M mkfs.jfs -q
-      seed volume reiserfs 40M mkfs.reiserfs -q -f
+      seed volume reiserfs 40M mkfs.reiserfs -q -f -f
       seed volume reiser4 16M mkfs.reiser4 -f -y
       seed volume minix 4M mkfs.minix -3
       ;;
