@@ -2,6 +2,7 @@
 
 public import Commands
 import FoundationEssentials
+import Glibc
 import Logging
 import Pipelines
 import SystemPackage
@@ -79,6 +80,8 @@ public struct VirtualMachine: Sendable {
         let output = try await runner.stream(command, to: serialInput) { console.read(errorLine: $0) }
         if console.sawAcceleratorFailure { return nil }
         guard output.succeeded || Task.isCancelled else {
+          let signal = output.status - 128
+          if [SIGHUP, SIGINT, SIGKILL, SIGTERM].contains(signal) { throw GuestError.ended("by signal \(signal)") }
           if accelerator == .kvm { return nil }
           throw GuestError.didNotStart(status: output.status, standardError: output.standardError)
         }

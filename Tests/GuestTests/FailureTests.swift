@@ -36,15 +36,19 @@ import Testing
     }
   }
 
-  /// QEMU that someone else ends has not powered the machine off.
-  @Test(.timeLimit(.minutes(5))) func anEmulatorEndedFromOutsideIsNamed() async throws {
+  /// QEMU that someone else ends has not powered the machine off: neither before nor after it minds signals.
+  @Test(.timeLimit(.minutes(5)), arguments: [0, 3]) func anEmulatorEndedFromOutsideIsNamed(_ pause: Int) async throws {
     try await withScene("ended") { folder in
       let disk = try await Disk.empty(folder.appending("disk.raw"), size: "64M")
       let said = try await shell(
         """
         '\(Stage.program("slipway"))' boot '\(disk.path)' --timeout 120 > '\(folder)/said' 2>&1 & boot=$!
         for _ in {1..100}; do
-          pkill -TERM -P $boot -f qemu-system && break
+          if pgrep -P $boot -f qemu-system > /dev/null; then
+            sleep \(pause)
+            pkill -TERM -P $boot -f qemu-system
+            break
+          fi
           sleep 0.2
         done
         wait $boot && status=0 || status=$?
