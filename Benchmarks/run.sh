@@ -11,7 +11,7 @@ echo "machine: $(nproc) cores, $(free -g | awk '/^Mem/ {print $2}') GiB of memor
 
 if [ ! -e $tar ]; then
   echo "making a Debian tar to pack"
-  mmdebstrap --quiet --variant=minbase --include=linux-image-amd64,live-boot,systemd-sysv trixie $tar.partial
+  mmdebstrap --quiet --format=tar --variant=minbase --include=linux-image-amd64,live-boot,systemd-sysv trixie $tar.partial
   mv $tar.partial $tar
 fi
 echo; echo "== squashfs stage: tar to squashfs"
